@@ -1,0 +1,365 @@
+package sipacl
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"log/slog"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/sipacl/sipacl/internal/swap"
+)
+
+// Config says what [Open] loads. The zero Config has nothing in it.
+type Config struct {
+	// Partitions are the address tables. Two of the same name are an error.
+	Partitions []PartitionConfig
+
+	// Logger hears of loads that succeed (Info), rows left out and last good
+	// generations kept (Warn, Error). nil is silent.
+	Logger *slog.Logger
+
+	// Clock tells the time of loads; nil is time.Now. Checks read no clock.
+	Clock func() time.Time
+}
+
+// Permissions is everything loaded from a [Config]. Its methods are safe for
+// concurrent use.
+type Permissions struct {
+	snap atomic.Pointer[Snapshot] // the only state that checks read
+
+	partitions []*Partition
+	parts      []*part
+	log        *slog.Logger
+	clock      func() time.Time
+
+	mu   sync.Mutex // publishing, status and subscribers; checks never take it
+	subs []*subscriber
+}
+
+// Snapshot is one generation of every part: immutable, valid for as long as
+// it is held. A request handler that asks two questions takes one Snapshot
+// and asks it both.
+type Snapshot struct {
+	tables []*Table // by Partition.index
+}
+
+// Table returns the table of p in this snapshot; nil, which refuses
+// everything, if p is not of the Permissions the snapshot was taken from.
+func (s *Snapshot) Table(p *Partition) *Table {
+	if s == nil || p == nil || p.index >= len(s.tables) || p.perm.parts[p.index] != p.part {
+		return nil
+	}
+	return s.tables[p.index]
+}
+
+// part is what can be reloaded by itself.
+type part struct {
+	name   string // "address:default"
+	load   func(ctx context.Context) (loaded, error)
+	flight *swap.Flight[ReloadReport]
+	status Status // guarded by Permissions.mu
+}
+
+// loaded is a generation that is not in service yet.
+type loaded struct {
+	entries  int
+	skipped  []*LoadError
+	warnings []string
+	changed  []string // names within the part; see ReloadReport
+	added    int      // compared with the generation in service
+	removed  int
+	// install puts the generation into next, a copy of the snapshot in
+	// service. It must not block.
+	install func(next *Snapshot, generation uint64)
+}
+
+// ReloadReport tells what a load put in service.
+type ReloadReport struct {
+	Part       string // "address:default"
+	Generation uint64 // counts the loads of the part, from 1
+	Entries    int
+	Added      int // compared with the generation before
+	Removed    int
+	Changed    []string     // the names that changed, for parts that hold named things
+	Skipped    []*LoadError // rows left out under SkipBad
+	Warnings   []string     // what loads but is likely not meant
+	Took       time.Duration
+}
+
+// Status tells what is in service, how fresh it is, and what the last attempt
+// to renew it met.
+type Status struct {
+	Part        string
+	Generation  uint64 // 0: never loaded, every check refuses
+	Entries     int
+	Skipped     int
+	LoadedAt    time.Time     // of the generation in service
+	Age         time.Duration // since LoadedAt
+	LastAttempt time.Time
+	LastError   error // of the last attempt; nil if it succeeded
+}
+
+// Open loads every part of cfg. It fails if any part does, with every error
+// of every part: a server should not start with half its rules.
+func Open(ctx context.Context, cfg Config) (*Permissions, error) {
+	p := &Permissions{log: cfg.Logger, clock: cfg.Clock}
+	if p.log == nil {
+		p.log = slog.New(slog.DiscardHandler)
+	}
+	if p.clock == nil {
+		p.clock = time.Now
+	}
+	p.snap.Store(&Snapshot{tables: make([]*Table, len(cfg.Partitions))})
+	for _, c := range cfg.Partitions {
+		if err := p.addPartition(c); err != nil {
+			return nil, err
+		}
+	}
+	if _, err := p.Reload(ctx); err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+func (p *Permissions) addPartition(cfg PartitionConfig) error {
+	if cfg.Name == "" {
+		cfg.Name = DefaultPartition
+	}
+	if _, err := p.Partition(cfg.Name); err == nil {
+		return fmt.Errorf("sipacl: partition %q: defined twice", cfg.Name)
+	}
+	if len(cfg.Sources) == 0 || slices.Contains(cfg.Sources, nil) {
+		return fmt.Errorf("sipacl: partition %q: want a source", cfg.Name)
+	}
+	i := len(p.partitions)
+	part := p.addPart("address:"+cfg.Name, func(ctx context.Context) (loaded, error) {
+		return p.loadTable(ctx, i, cfg.Sources)
+	})
+	p.partitions = append(p.partitions, &Partition{name: cfg.Name, perm: p, index: i, part: part})
+	return nil
+}
+
+// loadTable builds the next generation of partition i.
+func (p *Permissions) loadTable(ctx context.Context, i int, sources []AddressSource) (loaded, error) {
+	t, errs := buildTable(joinAddresses(ctx, sources))
+	l := loaded{entries: t.Len(), warnings: t.suspect}
+	fatal := false
+	for _, err := range errs {
+		if e, ok := err.(*LoadError); ok && e.Skipped {
+			l.skipped = append(l.skipped, e)
+		} else {
+			fatal = true
+		}
+	}
+	if fatal {
+		return loaded{}, errors.Join(errs...)
+	}
+	diff(p.snap.Load().tables[i], t, func(AddressRow) { l.added++ }, func(AddressRow) { l.removed++ })
+	l.install = func(next *Snapshot, generation uint64) {
+		t.gen = generation
+		next.tables[i] = t
+	}
+	return l, nil
+}
+
+// joinAddresses yields the rows of every source, one source after the other.
+func joinAddresses(ctx context.Context, sources []AddressSource) iter.Seq2[AddressRow, error] {
+	return func(yield func(AddressRow, error) bool) {
+		for _, s := range sources {
+			for r, err := range s.Addresses(ctx) {
+				if !yield(r, err) {
+					return
+				}
+			}
+		}
+	}
+}
+
+func (p *Permissions) addPart(name string, load func(context.Context) (loaded, error)) *part {
+	q := &part{name: name, load: load, flight: swap.New[ReloadReport](), status: Status{Part: name}}
+	p.parts = append(p.parts, q)
+	return q
+}
+
+// Snapshot returns the generations in service, with one atomic load.
+func (p *Permissions) Snapshot() *Snapshot {
+	if p == nil {
+		return nil
+	}
+	return p.snap.Load()
+}
+
+// Partition returns the handle of a partition; "" is the default one. A name
+// that is not configured gives an error that wraps [ErrUnknown].
+func (p *Permissions) Partition(name string) (*Partition, error) {
+	if name == "" {
+		name = DefaultPartition
+	}
+	for _, q := range p.partitions {
+		if q.name == name {
+			return q, nil
+		}
+	}
+	return nil, fmt.Errorf("sipacl: partition %q: %w", name, ErrUnknown)
+}
+
+// Partitions yields the partitions in the order of the configuration.
+func (p *Permissions) Partitions() iter.Seq[*Partition] { return slices.Values(p.partitions) }
+
+// Reload loads the named parts anew, or all of them without names, and puts
+// each in service as its load succeeds. A part whose load fails keeps its
+// generation, and its error is joined to the one returned. Parts are called
+// "address:NAME".
+//
+// When Reload returns nil, every change committed before its call is in
+// service. Concurrent calls share loads: any number at once cost at most two,
+// and a caller whose context ends does not fail the others.
+func (p *Permissions) Reload(ctx context.Context, names ...string) ([]ReloadReport, error) {
+	parts := p.parts
+	if len(names) > 0 {
+		parts = nil
+		for _, name := range names {
+			i := slices.IndexFunc(p.parts, func(q *part) bool { return q.name == name })
+			if i < 0 {
+				return nil, fmt.Errorf("sipacl: part %q: %w", name, ErrUnknown)
+			}
+			parts = append(parts, p.parts[i])
+		}
+	}
+	var reports []ReloadReport
+	var errs []error
+	for _, q := range parts {
+		r, err := p.reload(ctx, q)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		reports = append(reports, r)
+	}
+	return reports, errors.Join(errs...)
+}
+
+// reload is Reload of one part.
+func (p *Permissions) reload(ctx context.Context, q *part) (ReloadReport, error) {
+	report, err, led := q.flight.Do(ctx, func(ctx context.Context) (ReloadReport, error) {
+		return p.loadAndPublish(ctx, q)
+	})
+	if err != nil {
+		return ReloadReport{}, fmt.Errorf("sipacl: %s: %w", q.name, err)
+	}
+	if led {
+		p.announce(q, report)
+	}
+	return report, nil
+}
+
+func (p *Permissions) loadAndPublish(ctx context.Context, q *part) (ReloadReport, error) {
+	began := p.clock()
+	l, err := q.loadSafely(ctx)
+	if err == nil {
+		err = ctx.Err() // what a cancelled load brought may be half of it
+	}
+	now := p.clock()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	q.status.LastAttempt, q.status.LastError = began, err
+	if err != nil {
+		p.log.Error("load failed, the generation in service stays", "part", q.name, "generation", q.status.Generation, "err", err)
+		return ReloadReport{}, err
+	}
+	report := ReloadReport{
+		Part: q.name, Generation: q.status.Generation + 1, Entries: l.entries, Changed: l.changed,
+		Added: l.added, Removed: l.removed, Skipped: l.skipped, Warnings: l.warnings, Took: now.Sub(began),
+	}
+	next := p.snap.Load().clone()
+	l.install(next, report.Generation)
+	p.snap.Store(next)
+
+	q.status.Generation, q.status.Entries, q.status.Skipped = report.Generation, l.entries, len(l.skipped)
+	q.status.LoadedAt = now
+	p.log.Info("loaded", "part", q.name, "generation", report.Generation, "entries", l.entries,
+		"added", report.Added, "removed", report.Removed, "took", report.Took)
+	for _, e := range l.skipped {
+		p.log.Warn("row left out", "part", q.name, "err", e)
+	}
+	for _, w := range l.warnings {
+		p.log.Warn(w, "part", q.name)
+	}
+	return report, nil
+}
+
+// loadSafely turns a panic, of a driver or a caller's source, into an error.
+func (q *part) loadSafely(ctx context.Context) (l loaded, err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			l, err = loaded{}, fmt.Errorf("panic while loading: %v", v)
+		}
+	}()
+	return q.load(ctx)
+}
+
+// clone copies s, so that one part can be exchanged.
+func (s *Snapshot) clone() *Snapshot {
+	return &Snapshot{tables: slices.Clone(s.tables)}
+}
+
+// Status tells the state of every part, in the order of the configuration.
+func (p *Permissions) Status() []Status {
+	all := make([]Status, len(p.parts))
+	for i, q := range p.parts {
+		all[i] = p.status(q)
+	}
+	return all
+}
+
+func (p *Permissions) status(q *part) Status {
+	now := p.clock()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	s := q.status
+	if s.Generation > 0 {
+		s.Age = now.Sub(s.LoadedAt)
+	}
+	return s
+}
+
+type subscriber struct {
+	part *part // nil: every part
+	f    func(ReloadReport)
+}
+
+// OnReload calls f after each load of any part that put a generation in
+// service, on the goroutine that reloaded: a slow f delays that caller of
+// Reload, never a check. Reports of concurrent reloads may come out of order;
+// Generation tells. stop ends the calls.
+func (p *Permissions) OnReload(f func(ReloadReport)) (stop func()) { return p.subscribe(nil, f) }
+
+func (p *Permissions) subscribe(q *part, f func(ReloadReport)) (stop func()) {
+	s := &subscriber{q, f}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.subs = append(p.subs, s)
+	return func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.subs = slices.DeleteFunc(p.subs, func(t *subscriber) bool { return t == s })
+	}
+}
+
+// announce calls the subscribers without holding a lock, so that they may
+// ask, reload, subscribe and stop.
+func (p *Permissions) announce(q *part, report ReloadReport) {
+	p.mu.Lock()
+	subs := slices.Clone(p.subs)
+	p.mu.Unlock()
+	for _, s := range subs {
+		if s.part == nil || s.part == q {
+			s.f(report)
+		}
+	}
+}
