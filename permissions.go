@@ -62,12 +62,20 @@ type part struct {
 	name   string // "address:default"
 	load   func(ctx context.Context) (loaded, error)
 	flight *swap.Flight[ReloadReport]
-	status Status // guarded by Permissions.mu
+
+	// version tells the version of the content, if the source has one; else
+	// it is nil or returns "".
+	version func(ctx context.Context) (string, error)
+
+	// guarded by Permissions.mu
+	status Status
+	sum    uint64 // of the content in service
 }
 
 // loaded is a generation that is not in service yet.
 type loaded struct {
 	entries  int
+	sum      uint64 // of the content: equal sums are equal content
 	skipped  []*LoadError
 	warnings []string
 	changed  []string // names within the part; see ReloadReport
@@ -140,6 +148,7 @@ func (p *Permissions) addPartition(cfg PartitionConfig) error {
 	part := p.addPart("address:"+cfg.Name, func(ctx context.Context) (loaded, error) {
 		return p.loadTable(ctx, i, cfg.Sources)
 	})
+	part.version = versions(cfg.Sources)
 	p.partitions = append(p.partitions, &Partition{name: cfg.Name, perm: p, index: i, part: part})
 	return nil
 }
@@ -147,7 +156,7 @@ func (p *Permissions) addPartition(cfg PartitionConfig) error {
 // loadTable builds the next generation of partition i.
 func (p *Permissions) loadTable(ctx context.Context, i int, sources []AddressSource) (loaded, error) {
 	t, errs := buildTable(joinAddresses(ctx, sources))
-	l := loaded{entries: t.Len(), warnings: t.suspect}
+	l := loaded{entries: t.Len(), sum: t.sum(), warnings: t.suspect}
 	fatal := false
 	for _, err := range errs {
 		if e, ok := err.(*LoadError); ok && e.Skipped {
@@ -220,16 +229,9 @@ func (p *Permissions) Partitions() iter.Seq[*Partition] { return slices.Values(p
 // service. Concurrent calls share loads: any number at once cost at most two,
 // and a caller whose context ends does not fail the others.
 func (p *Permissions) Reload(ctx context.Context, names ...string) ([]ReloadReport, error) {
-	parts := p.parts
-	if len(names) > 0 {
-		parts = nil
-		for _, name := range names {
-			i := slices.IndexFunc(p.parts, func(q *part) bool { return q.name == name })
-			if i < 0 {
-				return nil, fmt.Errorf("sipacl: part %q: %w", name, ErrUnknown)
-			}
-			parts = append(parts, p.parts[i])
-		}
+	parts, err := p.named(names)
+	if err != nil {
+		return nil, err
 	}
 	var reports []ReloadReport
 	var errs []error
@@ -258,20 +260,34 @@ func (p *Permissions) reload(ctx context.Context, q *part) (ReloadReport, error)
 	return report, nil
 }
 
-func (p *Permissions) loadAndPublish(ctx context.Context, q *part) (ReloadReport, error) {
+func (p *Permissions) loadAndPublish(ctx context.Context, q *part) (report ReloadReport, err error) {
 	began := p.clock()
+	defer func() { p.attempted(q, began, err) }()
 	l, err := q.loadSafely(ctx)
 	if err == nil {
 		err = ctx.Err() // what a cancelled load brought may be half of it
 	}
-	now := p.clock()
+	if err != nil {
+		return ReloadReport{}, err
+	}
+	return p.publish(q, l, began), nil
+}
+
+// attempted notes the outcome of a load that began then.
+func (p *Permissions) attempted(q *part, began time.Time, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	q.status.LastAttempt, q.status.LastError = began, err
 	if err != nil {
-		p.log.Error("load failed, the generation in service stays", "part", q.name, "generation", q.status.Generation, "err", err)
-		return ReloadReport{}, err
+		p.log.Error("not loaded, the generation in service stays", "part", q.name, "generation", q.status.Generation, "err", err)
 	}
+}
+
+// publish puts l in service. The caller holds the turn of q's flight.
+func (p *Permissions) publish(q *part, l loaded, began time.Time) ReloadReport {
+	now := p.clock()
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	report := ReloadReport{
 		Part: q.name, Generation: q.status.Generation + 1, Entries: l.entries, Changed: l.changed,
 		Added: l.added, Removed: l.removed, Skipped: l.skipped, Warnings: l.warnings, Took: now.Sub(began),
@@ -280,6 +296,7 @@ func (p *Permissions) loadAndPublish(ctx context.Context, q *part) (ReloadReport
 	l.install(next, report.Generation)
 	p.snap.Store(next)
 
+	q.sum = l.sum
 	q.status.Generation, q.status.Entries, q.status.Skipped = report.Generation, l.entries, len(l.skipped)
 	q.status.LoadedAt = now
 	p.log.Info("loaded", "part", q.name, "generation", report.Generation, "entries", l.entries,
@@ -290,17 +307,35 @@ func (p *Permissions) loadAndPublish(ctx context.Context, q *part) (ReloadReport
 	for _, w := range l.warnings {
 		p.log.Warn(w, "part", q.name)
 	}
-	return report, nil
+	return report
+}
+
+// sum identifies the content in service.
+func (p *Permissions) sum(q *part) uint64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return q.sum
+}
+
+// versionNow asks for the version of the content, "" if the source has none.
+func (q *part) versionNow(ctx context.Context) (v string, err error) {
+	if q.version == nil {
+		return "", nil
+	}
+	defer recoverLoad(&err)
+	return q.version(ctx)
 }
 
 // loadSafely turns a panic, of a driver or a caller's source, into an error.
 func (q *part) loadSafely(ctx context.Context) (l loaded, err error) {
-	defer func() {
-		if v := recover(); v != nil {
-			l, err = loaded{}, fmt.Errorf("panic while loading: %v", v)
-		}
-	}()
+	defer recoverLoad(&err)
 	return q.load(ctx)
+}
+
+func recoverLoad(err *error) {
+	if v := recover(); v != nil {
+		*err = fmt.Errorf("panic while loading: %v", v)
+	}
 }
 
 // clone copies s, so that one part can be exchanged.
@@ -323,7 +358,7 @@ func (p *Permissions) status(q *part) Status {
 	defer p.mu.Unlock()
 	s := q.status
 	if s.Generation > 0 {
-		s.Age = now.Sub(s.LoadedAt)
+		s.Age = max(now.Sub(s.LoadedAt), 0) // a clock may be set back
 	}
 	return s
 }

@@ -3,6 +3,7 @@ package sipacl
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -92,6 +93,10 @@ type SQLAddresses struct {
 	ZeroMask ZeroMask // what mask 0 means; must be said if it occurs
 	Names    bool     // what is no address but a valid host name is a host row
 
+	// VersionQuery is a query whose result changes whenever the table does:
+	// Run asks it instead of reading the table. None by default.
+	VersionQuery string
+
 	// SkipBad leaves out rows with errors and reports them, instead of
 	// failing the load. Use it only for tables whose match grants something:
 	// a skipped row that was to refuse would let its caller in.
@@ -153,6 +158,11 @@ func (s SQLAddresses) Addresses(ctx context.Context) iter.Seq2[AddressRow, error
 			}
 		}
 	}
+}
+
+// Version implements [Versioned] by the VersionQuery.
+func (s SQLAddresses) Version(ctx context.Context) (string, error) {
+	return sqlrows.Version(ctx, s.DB, s.VersionQuery)
 }
 
 func (s SQLAddresses) query(table string, columns []string, group, ip int) (string, error) {
@@ -397,6 +407,23 @@ func (f AddressFile) Addresses(ctx context.Context) iter.Seq2[AddressRow, error]
 			}
 		}
 	}
+}
+
+// Version implements [Versioned] by a hash of the file.
+func (f AddressFile) Version(context.Context) (string, error) { return fileVersion(f.FS, f.Name) }
+
+// fileVersion is a hash of the content of files.
+func fileVersion(fsys fs.FS, names ...string) (string, error) {
+	h := sha256.New()
+	for _, name := range names {
+		text, err := fs.ReadFile(fsys, name)
+		if err != nil {
+			return "", err
+		}
+		fmt.Fprintf(h, "%d:", len(text))
+		h.Write(text)
+	}
+	return string(h.Sum(nil)), nil
 }
 
 func (f AddressFile) line(rd addressReader, n int, line string, yield func(AddressRow, error) bool) bool {

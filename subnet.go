@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"iter"
 	"net/netip"
 	"slices"
@@ -377,6 +378,19 @@ func (t *Table) bare(i int) AddressRow {
 	r := t.row(uint32(i))
 	r.Origin = Origin{}
 	return r
+}
+
+// tableSeed makes sums comparable within the process.
+var tableSeed = maphash.MakeSeed()
+
+// sum identifies the rows and their order.
+func (t *Table) sum() uint64 {
+	var h maphash.Hash
+	h.SetSeed(tableSeed)
+	for r := range t.Rows() {
+		maphash.WriteComparable(&h, r)
+	}
+	return h.Sum64()
 }
 
 // decide makes d the decision that row i matches.

@@ -139,6 +139,23 @@ func Read(ctx context.Context, db Queryer, query string, args ...any) iter.Seq2[
 	}
 }
 
+// Version gives the result of a query as one text, and "" for no query.
+func Version(ctx context.Context, db Queryer, query string) (string, error) {
+	if query == "" {
+		return "", nil
+	}
+	var b strings.Builder
+	for r, err := range Read(ctx, db, query) {
+		if err != nil {
+			return "", err
+		}
+		for _, v := range r.Values {
+			fmt.Fprintf(&b, "%T %q\n", v, Show(v))
+		}
+	}
+	return b.String(), nil
+}
+
 // ErrNull is what NULL gives where a value is needed.
 var ErrNull = errors.New("want a value, not NULL")
 

@@ -63,6 +63,18 @@ func (f *Flight[T]) Do(ctx context.Context, load func(context.Context) (T, error
 	return value, err, true
 }
 
+// Alone returns what f returns, called while no load runs. Its result is not
+// shared: callers of Do that wait meanwhile load after it.
+func (f *Flight[T]) Alone(ctx context.Context, do func(context.Context) error) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case f.turn <- struct{}{}:
+	}
+	defer func() { <-f.turn }()
+	return do(ctx)
+}
+
 // join returns the call that has not begun.
 func (f *Flight[T]) join() *call[T] {
 	f.mu.Lock()

@@ -1,0 +1,252 @@
+package sipacl
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"time"
+)
+
+// Versioned is a source that can tell, cheaper than by reading all of it,
+// whether it changed: as long as Version returns the same text, its content is
+// the same. [Permissions.Run] asks it before it reads.
+type Versioned interface {
+	Version(ctx context.Context) (string, error)
+}
+
+// RunConfig says how [Permissions.Run] keeps what is in service fresh. The
+// zero RunConfig looks at everything every 30 seconds.
+type RunConfig struct {
+	// Parts are the names of the parts to watch; none means all. Each Run
+	// looks at its parts one after the other, so a database that hangs
+	// delays those beside it by Timeout; give it a Run of its own.
+	Parts []string
+
+	Interval time.Duration // between two looks at a part; 0 is 30 s. A tenth more or less, by chance
+	Timeout  time.Duration // of one look; 0 is 10 s
+	MaxPause time.Duration // between two looks after errors, each doubling the pause; 0 is ten Intervals
+
+	// Settle is how long a change must stand: it is taken when two reads this
+	// far apart agree, because scripts in the field empty a table and fill it
+	// row by row. 0 is 100 ms.
+	Settle time.Duration
+
+	// Trigger, when it receives, has every part looked at without waiting
+	// for its interval: for LISTEN/NOTIFY, SIGHUP and the like. May be nil.
+	// Send without blocking to a channel with a buffer of one.
+	Trigger <-chan struct{}
+
+	// MaxShrink refuses a generation that has lost more than this share of
+	// the entries in service: 0.5 is half of them, 0 refuses nothing. The
+	// refusal shows in Status; a call of Reload, by somebody who means it,
+	// takes it.
+	MaxShrink float64
+}
+
+// The errors of a look that finds something it does not take; see [Status].
+var (
+	// ErrUnsettled reports content that changed again while it was read.
+	ErrUnsettled = errors.New("still changing")
+	// ErrShrunk reports a generation refused by MaxShrink.
+	ErrShrunk = errors.New("lost too many entries")
+)
+
+// Run watches the sources of the parts and puts in service what changed, on
+// the goroutine of its caller, until ctx ends; it returns ctx.Err(), or an
+// error at once if cfg makes no sense. What did not change is not exchanged,
+// and nobody is told. What cannot be read, has mistakes, keeps changing or
+// has shrunk leaves the generation in service, and shows in [Status].
+func (p *Permissions) Run(ctx context.Context, cfg RunConfig) error {
+	watched, err := p.watched(&cfg)
+	if err != nil {
+		return err
+	}
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		now := time.Now()
+		next := now.Add(cfg.MaxPause)
+		for _, w := range watched {
+			if !w.due.After(now) {
+				w.look(ctx, p, cfg)
+			}
+			if w.due.Before(next) {
+				next = w.due
+			}
+		}
+		timer.Reset(time.Until(next))
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-timer.C:
+		case _, open := <-cfg.Trigger:
+			if !open {
+				cfg.Trigger = nil
+			}
+			for _, w := range watched {
+				w.due, w.pause = time.Time{}, 0
+			}
+		}
+	}
+}
+
+// watched fills in the defaults of cfg and returns its parts.
+func (p *Permissions) watched(cfg *RunConfig) ([]*watch, error) {
+	for _, d := range []*time.Duration{&cfg.Interval, &cfg.Timeout, &cfg.MaxPause, &cfg.Settle} {
+		if *d < 0 {
+			return nil, errors.New("sipacl: run: want no negative duration")
+		}
+	}
+	if !(cfg.MaxShrink >= 0 && cfg.MaxShrink <= 1) {
+		return nil, errors.New("sipacl: run: want MaxShrink from 0 to 1")
+	}
+	orElse := func(d *time.Duration, def time.Duration) {
+		if *d == 0 {
+			*d = def
+		}
+	}
+	orElse(&cfg.Interval, 30*time.Second)
+	orElse(&cfg.Timeout, 10*time.Second)
+	orElse(&cfg.MaxPause, 10*cfg.Interval)
+	orElse(&cfg.Settle, 100*time.Millisecond)
+	parts, err := p.named(cfg.Parts)
+	if err != nil {
+		return nil, err
+	}
+	var watched []*watch
+	for _, q := range parts {
+		watched = append(watched, &watch{part: q})
+	}
+	return watched, nil
+}
+
+// watch is one part in the eyes of one Run.
+type watch struct {
+	part    *part
+	due     time.Time
+	pause   time.Duration // after errors; 0 if the last look went well
+	version string        // of the content in service, "" unknown
+}
+
+// look has the part looked at and says when the next look is due.
+func (w *watch) look(ctx context.Context, p *Permissions, cfg RunConfig) {
+	ctx, cancel := context.WithTimeout(ctx, cfg.Timeout)
+	defer cancel()
+	var report ReloadReport
+	err := w.part.flight.Alone(ctx, func(ctx context.Context) (err error) {
+		began := p.clock()
+		report, err = w.renew(ctx, p, cfg, began)
+		p.attempted(w.part, began, err)
+		return err
+	})
+	if report.Generation > 0 {
+		p.announce(w.part, report)
+	}
+	switch {
+	case err == nil:
+		w.pause = 0
+		w.due = time.Now().Add(jitter(cfg.Interval))
+	case errors.Is(err, ErrUnsettled):
+		w.due = time.Now().Add(cfg.Settle)
+	default:
+		w.pause = min(max(2*w.pause, cfg.Interval), cfg.MaxPause)
+		w.due = time.Now().Add(jitter(w.pause))
+	}
+}
+
+// jitter keeps a fleet from asking its database all at once.
+func jitter(d time.Duration) time.Duration {
+	return d + time.Duration((rand.Float64()-0.5)*0.2*float64(d))
+}
+
+// renew reads the part twice and publishes it if it changed and both reads
+// agree. The report is zero if it did not change.
+func (w *watch) renew(ctx context.Context, p *Permissions, cfg RunConfig, began time.Time) (report ReloadReport, err error) {
+	q := w.part
+	version, err := q.versionNow(ctx)
+	if err != nil || version != "" && version == w.version {
+		return report, err
+	}
+	first, err := q.loadSafely(ctx)
+	if err != nil {
+		return report, err
+	}
+	if first.sum != p.sum(q) {
+		second, err := w.again(ctx, cfg.Settle, first.sum)
+		if err != nil {
+			return report, err
+		}
+		if lost, was := p.status(q).Entries-second.entries, p.status(q).Entries; cfg.MaxShrink > 0 && float64(lost) > cfg.MaxShrink*float64(was) {
+			return report, fmt.Errorf("%w: %d of %d", ErrShrunk, lost, was)
+		}
+		report = p.publish(q, second, began)
+	}
+	w.version = version
+	return report, nil
+}
+
+// again reads the part once more, a moment later, and wants the same content.
+func (w *watch) again(ctx context.Context, moment time.Duration, sum uint64) (loaded, error) {
+	if err := sleep(ctx, moment); err != nil {
+		return loaded{}, err
+	}
+	l, err := w.part.loadSafely(ctx)
+	if err == nil {
+		err = ctx.Err()
+	}
+	if err == nil && l.sum != sum {
+		err = ErrUnsettled
+	}
+	return l, err
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-t.C:
+		return nil
+	}
+}
+
+// versions joins the versions of sources; it is nil if one has none.
+func versions[S any](sources []S) func(context.Context) (string, error) {
+	all := make([]Versioned, 0, len(sources))
+	for _, s := range sources {
+		v, ok := any(s).(Versioned)
+		if !ok {
+			return nil
+		}
+		all = append(all, v)
+	}
+	return func(ctx context.Context) (joined string, err error) {
+		for _, v := range all {
+			one, err := v.Version(ctx)
+			if err != nil || one == "" {
+				return "", err
+			}
+			joined += fmt.Sprintf("%d:%s", len(one), one)
+		}
+		return joined, nil
+	}
+}
+
+// named returns the parts of these names, or all of them without names.
+func (p *Permissions) named(names []string) ([]*part, error) {
+	if len(names) == 0 {
+		return p.parts, nil
+	}
+	var parts []*part
+	for _, name := range names {
+		i := slices.IndexFunc(p.parts, func(q *part) bool { return q.name == name })
+		if i < 0 {
+			return nil, fmt.Errorf("sipacl: part %q: %w", name, ErrUnknown)
+		}
+		parts = append(parts, p.parts[i])
+	}
+	return parts, nil
+}

@@ -1,0 +1,269 @@
+package sipacl
+
+import (
+	"context"
+	"errors"
+	"iter"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/fstest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// changing is an address source that tests change while it is watched.
+type changing struct {
+	mu      sync.Mutex
+	rows    []AddressRow
+	err     error
+	version string
+	reads   atomic.Int32
+}
+
+func (c *changing) set(rows ...AddressRow) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.rows, c.err = rows, nil
+}
+
+func (c *changing) fail(err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.err = err
+}
+
+func (c *changing) Addresses(context.Context) iter.Seq2[AddressRow, error] {
+	c.reads.Add(1)
+	return func(yield func(AddressRow, error) bool) {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if c.err != nil {
+			yield(AddressRow{}, c.err)
+			return
+		}
+		for _, r := range c.rows {
+			if !yield(r, nil) {
+				return
+			}
+		}
+	}
+}
+
+func host(addr string) AddressRow {
+	a := netip.MustParseAddr(addr)
+	return AddressRow{Group: 1, Prefix: netip.PrefixFrom(a, a.BitLen())}
+}
+
+func hosts(n int) (rows []AddressRow) {
+	a := netip.MustParseAddr("192.0.2.0")
+	for range n {
+		rows = append(rows, host(a.String()))
+		a = a.Next()
+	}
+	return rows
+}
+
+var quick = RunConfig{Interval: 5 * time.Millisecond, Settle: time.Millisecond}
+
+// running is a partition that Run watches until the test ends.
+func running(t *testing.T, cfg RunConfig, src AddressSource) (*Partition, *atomic.Int32) {
+	p, err := NewPartition(t.Context(), PartitionConfig{Sources: []AddressSource{src}})
+	require.NoError(t, err)
+	var told atomic.Int32
+	p.OnReload(func(ReloadReport) { told.Add(1) })
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error)
+	go func() { ended <- p.perm.Run(ctx, cfg) }()
+	t.Cleanup(func() {
+		cancel()
+		require.ErrorIs(t, <-ended, context.Canceled)
+	})
+	return p, &told
+}
+
+func allowed(p *Partition, addr string) bool {
+	return p.CheckAddress(Query{Group: 1, Addr: netip.MustParseAddr(addr)}).Allowed
+}
+
+func eventually(t *testing.T, f func() bool) {
+	t.Helper()
+	require.Eventually(t, f, 10*time.Second, time.Millisecond)
+}
+
+func TestRunTakesChangesAndNothingElse(t *testing.T) {
+	src := new(changing)
+	src.set(host("192.0.2.1"))
+	p, told := running(t, quick, src)
+	before := src.reads.Load()
+	eventually(t, func() bool { return src.reads.Load() > before+5 })
+	require.Zero(t, told.Load())
+	require.Equal(t, uint64(1), p.Status().Generation)
+
+	src.set(host("192.0.2.2"))
+	eventually(t, func() bool { return allowed(p, "192.0.2.2") })
+	require.False(t, allowed(p, "192.0.2.1"))
+	eventually(t, func() bool { return told.Load() == 1 })
+	require.Equal(t, uint64(2), p.Status().Generation)
+}
+
+func TestRunTriggerDoesNotWaitForTheInterval(t *testing.T) {
+	src := new(changing)
+	src.set(host("192.0.2.1"))
+	trigger := make(chan struct{}, 1)
+	p, _ := running(t, RunConfig{Interval: time.Hour, Settle: time.Millisecond, Trigger: trigger}, src)
+	eventually(t, func() bool { return src.reads.Load() > 1 }) // the first look
+	src.set(host("192.0.2.2"))
+	trigger <- struct{}{}
+	eventually(t, func() bool { return allowed(p, "192.0.2.2") })
+}
+
+// A table that is emptied and refilled row by row is taken when it stands.
+func TestRunTakesWhatStands(t *testing.T) {
+	src := new(changing)
+	src.set(hosts(50)...)
+	p, _ := running(t, RunConfig{Interval: time.Millisecond, Settle: 150 * time.Millisecond}, src)
+	p.OnReload(func(r ReloadReport) { require.Equal(t, 60, r.Entries) })
+	for n := range 61 {
+		src.set(hosts(n)...)
+		time.Sleep(2 * time.Millisecond)
+		require.True(t, allowed(p, "192.0.2.49"), "after %d rows", n)
+	}
+	eventually(t, func() bool { return p.Status().Entries == 60 })
+}
+
+func TestRunRefusesWhatHasShrunk(t *testing.T) {
+	src := new(changing)
+	src.set(hosts(10)...)
+	cfg := quick
+	cfg.MaxShrink = 0.5
+	p, told := running(t, cfg, src)
+	src.set(hosts(4)...)
+	eventually(t, func() bool { return errors.Is(p.Status().LastError, ErrShrunk) })
+	require.True(t, allowed(p, "192.0.2.9"))
+	require.Zero(t, told.Load())
+	src.set(hosts(5)...)
+	eventually(t, func() bool { return p.Status().Entries == 5 })
+	src.set()
+	eventually(t, func() bool { return errors.Is(p.Status().LastError, ErrShrunk) })
+	_, err := p.Reload(t.Context()) // somebody means it
+	require.NoError(t, err)
+	require.False(t, allowed(p, "192.0.2.1"))
+}
+
+func TestRunKeepsTheLastGoodGenerationAndComesBack(t *testing.T) {
+	src := new(changing)
+	src.set(host("192.0.2.1"))
+	p, _ := running(t, RunConfig{Interval: 5 * time.Millisecond, MaxPause: 20 * time.Millisecond, Settle: time.Millisecond}, src)
+	down := errors.New("the database is down")
+	src.fail(down)
+	eventually(t, func() bool { return errors.Is(p.Status().LastError, down) })
+	require.True(t, allowed(p, "192.0.2.1"))
+	src.set(host("192.0.2.2"))
+	eventually(t, func() bool { return allowed(p, "192.0.2.2") })
+	require.NoError(t, p.Status().LastError)
+}
+
+func TestRunWaitsLongerAfterErrors(t *testing.T) {
+	w := &watch{part: &part{name: "x", load: func(context.Context) (loaded, error) { return loaded{}, errors.New("down") }}}
+	perm, err := Open(t.Context(), Config{})
+	require.NoError(t, err)
+	w.part = perm.addPart("x", w.part.load)
+	cfg := RunConfig{Interval: time.Second, Timeout: time.Second, MaxPause: 5 * time.Second}
+	for _, want := range []time.Duration{1, 2, 4, 5, 5} {
+		w.look(t.Context(), perm, cfg)
+		require.Equal(t, want*time.Second, w.pause)
+		require.InDelta(t, w.pause, time.Until(w.due), float64(w.pause)/5)
+	}
+}
+
+type versioned struct {
+	*changing
+	asked atomic.Int32
+}
+
+func (v *versioned) Version(context.Context) (string, error) {
+	v.asked.Add(1)
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.version, nil
+}
+
+func TestRunAsksForTheVersionFirst(t *testing.T) {
+	src := &versioned{changing: new(changing)}
+	src.version = "1"
+	src.set(host("192.0.2.1"))
+	p, _ := running(t, quick, src)
+	eventually(t, func() bool { return src.asked.Load() > 3 })
+	reads := src.reads.Load()
+	asked := src.asked.Load()
+	eventually(t, func() bool { return src.asked.Load() > asked+5 })
+	require.Equal(t, reads, src.reads.Load())
+	src.mu.Lock()
+	src.rows, src.version = []AddressRow{host("192.0.2.2")}, "2"
+	src.mu.Unlock()
+	eventually(t, func() bool { return allowed(p, "192.0.2.2") })
+}
+
+func TestRunWatchesFiles(t *testing.T) {
+	fsys := &lockedFS{files: fstest.MapFS{"address": {Data: []byte("1 192.0.2.1\n")}}}
+	p, _ := running(t, quick, AddressFile{FS: fsys, Name: "address"})
+	require.True(t, allowed(p, "192.0.2.1"))
+	fsys.write("address", "1 192.0.2.2\n1 192.0.2.")
+	eventually(t, func() bool { return p.Status().LastError != nil }) // half written
+	require.True(t, allowed(p, "192.0.2.1"))
+	fsys.write("address", "1 192.0.2.2\n1 192.0.2.3\n")
+	eventually(t, func() bool { return allowed(p, "192.0.2.3") })
+	fsys.write("address", "")
+	fsys.remove("address")
+	eventually(t, func() bool { return p.Status().LastError != nil })
+	require.True(t, allowed(p, "192.0.2.3"))
+}
+
+func TestRunRefusesNonsense(t *testing.T) {
+	perm, err := Open(t.Context(), Config{})
+	require.NoError(t, err)
+	require.ErrorIs(t, perm.Run(t.Context(), RunConfig{Parts: []string{"address:nobody"}}), ErrUnknown)
+	require.Error(t, perm.Run(t.Context(), RunConfig{Interval: -1}))
+	require.Error(t, perm.Run(t.Context(), RunConfig{MaxShrink: 2}))
+	require.Error(t, perm.Run(t.Context(), RunConfig{MaxShrink: -1}))
+}
+
+func TestSubscriberMayReload(t *testing.T) {
+	src := new(changing)
+	src.set(host("192.0.2.1"))
+	p, _ := running(t, quick, src)
+	var calls atomic.Int32
+	done := make(chan struct{})
+	p.OnReload(func(ReloadReport) {
+		if calls.Add(1) == 1 {
+			_, err := p.Reload(context.Background())
+			require.NoError(t, err)
+			close(done)
+		}
+	})
+	src.set(host("192.0.2.2"))
+	select {
+	case <-done:
+	case <-time.After(10 * time.Second):
+		t.Fatal("a subscriber that reloads hangs")
+	}
+}
+
+func TestAClockThatIsSetBackChangesNothingButTheAge(t *testing.T) {
+	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	perm, err := Open(t.Context(), Config{
+		Clock:      func() time.Time { return now },
+		Partitions: []PartitionConfig{{Sources: []AddressSource{AddressRows(hosts(1))}}},
+	})
+	require.NoError(t, err)
+	now = now.Add(time.Hour)
+	require.Equal(t, time.Hour, perm.Status()[0].Age)
+	now = now.Add(-24 * time.Hour)
+	require.Zero(t, perm.Status()[0].Age)
+	p, err := perm.Partition("")
+	require.NoError(t, err)
+	require.True(t, allowed(p, "192.0.2.0"))
+}
