@@ -58,7 +58,7 @@ func ParseProto(s string) (Proto, error) {
 		return ProtoTLS, nil
 	}
 	for i, name := range protoNames {
-		if strings.EqualFold(s, name) {
+		if len(s) == len(name) && strings.EqualFold(s, name) { // of one length: no letter but ASCII folds
 			return Proto(i), nil
 		}
 	}

@@ -4,11 +4,11 @@ go 1.24.0
 
 require (
 	github.com/emiago/sipgo v1.7.2
+	github.com/gobwas/glob v1.1.0
 	github.com/stretchr/testify v1.12.1
 )
 
 require (
-	github.com/gobwas/glob v1.1.0 // indirect
 	github.com/gobwas/httphead v0.1.0 // indirect
 	github.com/gobwas/pool v0.2.1 // indirect
 	github.com/gobwas/ws v1.3.2 // indirect

@@ -49,16 +49,24 @@ func MustPartition(rows ...AddressRow) *Partition {
 	return p
 }
 
-// Name returns the name of the partition.
-func (p *Partition) Name() string { return p.name }
+// Name returns the name of the partition; "" for a nil or zero Partition.
+func (p *Partition) Name() string {
+	if p == nil {
+		return ""
+	}
+	return p.name
+}
 
 // Table returns the generation in service.
 func (p *Partition) Table() *Table {
-	if p == nil || p.perm == nil {
+	if !p.opened() {
 		return nil
 	}
 	return p.perm.Snapshot().Table(p)
 }
+
+// opened tells a handle that a Permissions made from a nil or zero one.
+func (p *Partition) opened() bool { return p != nil && p.perm != nil }
 
 // CheckAddress answers check_address and allow_address: does a row match q?
 // The decision names the row.
@@ -158,13 +166,24 @@ func anySource(t *Table, s Source) Decision {
 // generation in service stays. See [Permissions.Reload] for what concurrent
 // calls can rely on.
 func (p *Partition) Reload(ctx context.Context) (ReloadReport, error) {
+	if !p.opened() {
+		return ReloadReport{}, errNotOpened
+	}
 	return p.perm.reload(ctx, p.part)
 }
 
 // Status tells how fresh the generation in service is.
-func (p *Partition) Status() Status { return p.perm.status(p.part) }
+func (p *Partition) Status() Status {
+	if !p.opened() {
+		return Status{}
+	}
+	return p.perm.status(p.part)
+}
 
 // OnReload calls f after each reload of this partition; see [Permissions.OnReload].
 func (p *Partition) OnReload(f func(ReloadReport)) (stop func()) {
+	if !p.opened() {
+		return func() {}
+	}
 	return p.perm.subscribe(p.part, f)
 }

@@ -45,13 +45,14 @@ type Permissions struct {
 // it is held. A request handler that asks two questions takes one Snapshot
 // and asks it both.
 type Snapshot struct {
+	of     *Permissions
 	tables []*Table // by Partition.index
 }
 
 // Table returns the table of p in this snapshot; nil, which refuses
 // everything, if p is not of the Permissions the snapshot was taken from.
 func (s *Snapshot) Table(p *Partition) *Table {
-	if s == nil || p == nil || p.index >= len(s.tables) || p.perm.parts[p.index] != p.part {
+	if s == nil || p == nil || p.perm == nil || s.of != p.perm {
 		return nil
 	}
 	return s.tables[p.index]
@@ -122,11 +123,13 @@ func Open(ctx context.Context, cfg Config) (*Permissions, error) {
 	if p.clock == nil {
 		p.clock = time.Now
 	}
-	p.snap.Store(&Snapshot{tables: make([]*Table, len(cfg.Partitions))})
+	p.snap.Store(&Snapshot{of: p, tables: make([]*Table, len(cfg.Partitions))})
+	var errs []error
 	for _, c := range cfg.Partitions {
-		if err := p.addPartition(c); err != nil {
-			return nil, err
-		}
+		errs = append(errs, p.addPartition(c))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
 	}
 	if _, err := p.Reload(ctx); err != nil {
 		return nil, err
@@ -144,11 +147,11 @@ func (p *Permissions) addPartition(cfg PartitionConfig) error {
 	if len(cfg.Sources) == 0 || slices.Contains(cfg.Sources, nil) {
 		return fmt.Errorf("sipacl: partition %q: want a source", cfg.Name)
 	}
-	i := len(p.partitions)
+	i, sources := len(p.partitions), slices.Clone(cfg.Sources)
 	part := p.addPart("address:"+cfg.Name, func(ctx context.Context) (loaded, error) {
-		return p.loadTable(ctx, i, cfg.Sources)
+		return p.loadTable(ctx, i, sources)
 	})
-	part.version = versions(cfg.Sources)
+	part.version = versions(sources)
 	p.partitions = append(p.partitions, &Partition{name: cfg.Name, perm: p, index: i, part: part})
 	return nil
 }
@@ -209,7 +212,7 @@ func (p *Permissions) Partition(name string) (*Partition, error) {
 	if name == "" {
 		name = DefaultPartition
 	}
-	for _, q := range p.partitions {
+	for q := range p.Partitions() {
 		if q.name == name {
 			return q, nil
 		}
@@ -218,7 +221,12 @@ func (p *Permissions) Partition(name string) (*Partition, error) {
 }
 
 // Partitions yields the partitions in the order of the configuration.
-func (p *Permissions) Partitions() iter.Seq[*Partition] { return slices.Values(p.partitions) }
+func (p *Permissions) Partitions() iter.Seq[*Partition] {
+	if p == nil {
+		return func(func(*Partition) bool) {}
+	}
+	return slices.Values(p.partitions)
+}
 
 // Reload loads the named parts anew, or all of them without names, and puts
 // each in service as its load succeeds. A part whose load fails keeps its
@@ -229,6 +237,9 @@ func (p *Permissions) Partitions() iter.Seq[*Partition] { return slices.Values(p
 // service. Concurrent calls share loads: any number at once cost at most two,
 // and a caller whose context ends does not fail the others.
 func (p *Permissions) Reload(ctx context.Context, names ...string) ([]ReloadReport, error) {
+	if p == nil {
+		return nil, errNotOpened
+	}
 	parts, err := p.named(names)
 	if err != nil {
 		return nil, err
@@ -246,6 +257,9 @@ func (p *Permissions) Reload(ctx context.Context, names ...string) ([]ReloadRepo
 	return reports, errors.Join(errs...)
 }
 
+// errNotOpened is what a nil or zero handle says to a reload.
+var errNotOpened = errors.New("sipacl: not opened")
+
 // reload is Reload of one part.
 func (p *Permissions) reload(ctx context.Context, q *part) (ReloadReport, error) {
 	report, err, led := q.flight.Do(ctx, func(ctx context.Context) (ReloadReport, error) {
@@ -262,11 +276,11 @@ func (p *Permissions) reload(ctx context.Context, q *part) (ReloadReport, error)
 
 func (p *Permissions) loadAndPublish(ctx context.Context, q *part) (report ReloadReport, err error) {
 	began := p.clock()
-	defer func() { p.attempted(q, began, err) }()
 	l, err := q.loadSafely(ctx)
 	if err == nil {
 		err = ctx.Err() // what a cancelled load brought may be half of it
 	}
+	p.attempted(q, began, err)
 	if err != nil {
 		return ReloadReport{}, err
 	}
@@ -276,16 +290,30 @@ func (p *Permissions) loadAndPublish(ctx context.Context, q *part) (report Reloa
 // attempted notes the outcome of a load that began then.
 func (p *Permissions) attempted(q *part, began time.Time, err error) {
 	p.mu.Lock()
-	defer p.mu.Unlock()
 	q.status.LastAttempt, q.status.LastError = began, err
+	generation := q.status.Generation
+	p.mu.Unlock()
 	if err != nil {
-		p.log.Error("not loaded, the generation in service stays", "part", q.name, "generation", q.status.Generation, "err", err)
+		p.log.Error("not loaded, the generation in service stays", "part", q.name, "generation", generation, "err", err)
 	}
 }
 
 // publish puts l in service. The caller holds the turn of q's flight.
 func (p *Permissions) publish(q *part, l loaded, began time.Time) ReloadReport {
-	now := p.clock()
+	report := p.swap(q, l, began, p.clock())
+	// A log handler may ask for the Status: it is called without the lock.
+	p.log.Info("loaded", "part", q.name, "generation", report.Generation, "entries", l.entries,
+		"added", report.Added, "removed", report.Removed, "took", report.Took)
+	for _, e := range l.skipped {
+		p.log.Warn("row left out", "part", q.name, "err", e)
+	}
+	for _, w := range l.warnings {
+		p.log.Warn(w, "part", q.name)
+	}
+	return report
+}
+
+func (p *Permissions) swap(q *part, l loaded, began, now time.Time) ReloadReport {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	report := ReloadReport{
@@ -295,18 +323,8 @@ func (p *Permissions) publish(q *part, l loaded, began time.Time) ReloadReport {
 	next := p.snap.Load().clone()
 	l.install(next, report.Generation)
 	p.snap.Store(next)
-
 	q.sum = l.sum
-	q.status.Generation, q.status.Entries, q.status.Skipped = report.Generation, l.entries, len(l.skipped)
-	q.status.LoadedAt = now
-	p.log.Info("loaded", "part", q.name, "generation", report.Generation, "entries", l.entries,
-		"added", report.Added, "removed", report.Removed, "took", report.Took)
-	for _, e := range l.skipped {
-		p.log.Warn("row left out", "part", q.name, "err", e)
-	}
-	for _, w := range l.warnings {
-		p.log.Warn(w, "part", q.name)
-	}
+	q.status.Generation, q.status.Entries, q.status.Skipped, q.status.LoadedAt = report.Generation, l.entries, len(l.skipped), now
 	return report
 }
 
@@ -340,11 +358,14 @@ func recoverLoad(err *error) {
 
 // clone copies s, so that one part can be exchanged.
 func (s *Snapshot) clone() *Snapshot {
-	return &Snapshot{tables: slices.Clone(s.tables)}
+	return &Snapshot{of: s.of, tables: slices.Clone(s.tables)}
 }
 
 // Status tells the state of every part, in the order of the configuration.
 func (p *Permissions) Status() []Status {
+	if p == nil {
+		return nil
+	}
 	all := make([]Status, len(p.parts))
 	for i, q := range p.parts {
 		all[i] = p.status(q)

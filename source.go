@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io/fs"
 	"iter"
+	"math"
 	"net/netip"
 	"strings"
 
@@ -190,7 +191,7 @@ func orDefault(s, def string) string {
 // else by its place in the result.
 func rowOrigin(table string, r sqlrows.Row, id int) Origin {
 	if id >= 0 {
-		if n, err := sqlrows.Integer(r.Values[id], 1, 1<<32-1); err == nil {
+		if n, err := sqlrows.Integer(r.Values[id], 1, min(1<<32-1, math.MaxInt)); err == nil {
 			return Origin{Name: table, Line: int(n), Unit: UnitID}
 		}
 	}

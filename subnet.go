@@ -168,7 +168,7 @@ func (r AddressRow) valid() (AddressRow, error) {
 	if int(r.Proto) >= len(protoNames) {
 		return bad("proto", r.Proto.String(), "want a known protocol")
 	}
-	if r.Origin.Line < 0 || r.Origin.Line > 1<<32-1 {
+	if r.Origin.Line < 0 || int64(r.Origin.Line) > 1<<32-1 {
 		r.Origin.Line = 0
 	}
 	if r.Host != "" {
