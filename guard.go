@@ -4,6 +4,7 @@ import (
 	"errors"
 	"hash/maphash"
 	"net"
+	"slices"
 	"strconv"
 
 	"github.com/emiago/sipgo"
@@ -21,6 +22,7 @@ type Middleware = func(next sipgo.RequestHandler) sipgo.RequestHandler
 // AllOf allows what every check allows, and gives the first refusal or the
 // last decision. Without checks it refuses.
 func AllOf(checks ...Check) Check {
+	checks = slices.Clone(checks)
 	return func(req *sip.Request) (d Decision) {
 		for _, c := range checks {
 			if c == nil {
@@ -37,6 +39,7 @@ func AllOf(checks ...Check) Check {
 // AnyOf allows what some check allows, and gives the first decision that does
 // or the last refusal. Without checks it refuses.
 func AnyOf(checks ...Check) Check {
+	checks = slices.Clone(checks)
 	return func(req *sip.Request) (d Decision) {
 		for _, c := range checks {
 			if c == nil {

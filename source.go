@@ -122,7 +122,7 @@ func KamailioAddresses(db Queryer) SQLAddresses {
 func (s SQLAddresses) Addresses(ctx context.Context) iter.Seq2[AddressRow, error] {
 	return func(yield func(AddressRow, error) bool) {
 		table := orDefault(s.Table, "address")
-		rd := addressReader{zeroMask: s.ZeroMask, names: s.Names, skipBad: s.SkipBad}
+		rd := addressReader{zeroMask: s.ZeroMask, names: s.Names, skipBad: s.SkipBad, patterns: map[string]error{}}
 		var columns []string
 		column := func(name, def string) int {
 			if name = orDefault(name, def); name == "" || name == NoColumn {
@@ -151,7 +151,7 @@ func (s SQLAddresses) Addresses(ctx context.Context) iter.Seq2[AddressRow, error
 			raw := rawAddress{origin: rowOrigin(table, r, id)}
 			for c, i := range at {
 				if i >= 0 {
-					raw.cell[c] = cell{columns[i], r.Values[i], true}
+					raw.cell[c] = cell{columns[i], r.Values[i], true, 0}
 				}
 			}
 			if !rd.read(raw, yield) {
@@ -214,6 +214,7 @@ type cell struct {
 	name  string
 	value any // as drivers give it
 	given bool
+	col   int // byte column in a file
 }
 
 type rawAddress struct {
@@ -226,6 +227,7 @@ type addressReader struct {
 	zeroMask ZeroMask
 	names    bool
 	skipBad  bool
+	patterns map[string]error // what CompilePattern says to each
 }
 
 // read yields the row, or every error it has.
@@ -251,8 +253,10 @@ type rowParser struct {
 
 func (p *rowParser) bad(col int, format string, args ...any) {
 	c := p.raw.cell[col]
+	at := p.raw.origin
+	at.Col = c.col
 	p.errs = append(p.errs, &LoadError{
-		Origin: p.raw.origin, Column: c.name, Value: sqlrows.Show(c.value),
+		Origin: at, Column: c.name, Value: sqlrows.Show(c.value),
 		Err: fmt.Errorf(format, args...), Skipped: p.skipBad,
 	})
 }
@@ -264,7 +268,7 @@ func (p *rowParser) row() AddressRow {
 		Port:   uint16(p.integer(colPort, 65535)),
 		Proto:  p.proto(),
 	}
-	r.Pattern = p.text(colPattern)
+	r.Pattern = p.pattern()
 	r.Info = p.text(colInfo)
 	p.address(&r)
 	return r
@@ -287,6 +291,24 @@ func (p *rowParser) text(col int) string {
 	s, _, err := sqlrows.Text(p.raw.cell[col].value)
 	if err != nil {
 		p.bad(col, "%w", err)
+	}
+	return s
+}
+
+// pattern reads a pattern that can be compiled. The table would find the
+// others too, but knows neither their column nor SkipBad.
+func (p *rowParser) pattern() string {
+	s := p.text(colPattern)
+	if s == "" {
+		return ""
+	}
+	err, ok := p.patterns[s]
+	if !ok {
+		_, err = CompilePattern(s)
+		p.patterns[s] = err
+	}
+	if err != nil {
+		p.bad(colPattern, "%w", err)
 	}
 	return s
 }
@@ -316,7 +338,11 @@ func (p *rowParser) address(r *AddressRow) {
 		p.bad(colIP, "%w", sqlrows.ErrNull)
 		return
 	}
+	before := len(p.errs)
 	text := p.text(colIP)
+	if len(p.errs) > before {
+		return
+	}
 	addr, err := ParseAddress(text)
 	if err != nil {
 		p.host(r, sqlrows.Trim(text))
@@ -326,13 +352,12 @@ func (p *rowParser) address(r *AddressRow) {
 		r.Prefix = netip.PrefixFrom(addr, addr.BitLen())
 		return
 	}
-	before := len(p.errs)
 	mask := int(p.integer(colMask, int64(addr.BitLen())))
+	if mask == 0 && len(p.errs) == before {
+		mask = p.zero(addr)
+	}
 	if len(p.errs) > before {
 		return
-	}
-	if mask == 0 {
-		mask = p.zero(addr)
 	}
 	if addr.Is4In6() && mask <= 96 {
 		p.bad(colMask, "want more than 96 for an IPv4-mapped address")
@@ -447,13 +472,13 @@ func (f AddressFile) line(rd addressReader, n int, line string, yield func(Addre
 		return bad(cols[5], "found %q, want at most five columns: group address mask port tag", shorten(fields[5]))
 	}
 	raw := rawAddress{origin: at}
-	raw.cell[colMask] = cell{"mask", "0", true}
+	raw.cell[colMask] = cell{"mask", "0", true, 0}
 	for i, c := range []struct {
 		col  int
 		name string
 	}{{colGroup, "group"}, {colIP, "address"}, {colMask, "mask"}, {colPort, "port"}, {colInfo, "tag"}} {
 		if i < len(fields) {
-			raw.cell[c.col] = cell{c.name, fields[i], true}
+			raw.cell[c.col] = cell{c.name, fields[i], true, cols[i]}
 		}
 	}
 	return rd.read(raw, yield)

@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"iter"
 	"math"
+	"reflect"
 	"strconv"
 	"strings"
 )
@@ -187,14 +188,25 @@ func integer(v any) (int64, error) {
 		if v == math.Trunc(v) && math.Abs(v) < 1<<53 {
 			return int64(v), nil
 		}
+		return 0, errNumber
 	case []byte:
 		return decimal(string(v))
 	case string:
 		return decimal(v)
-	case int32:
-		return int64(v), nil
-	case int:
-		return int64(v), nil
+	}
+	return other(v)
+}
+
+// other reads the widths that database/sql does not promise and some drivers
+// give all the same.
+func other(v any) (int64, error) {
+	switch r := reflect.ValueOf(v); {
+	case r.CanInt():
+		return r.Int(), nil
+	case r.CanUint() && r.Uint() <= math.MaxInt64:
+		return int64(r.Uint()), nil
+	case r.CanFloat():
+		return integer(r.Float())
 	}
 	return 0, errNumber
 }
@@ -226,16 +238,15 @@ func Text(v any) (s string, ok bool, err error) {
 		s = v
 	case []byte:
 		s = string(v)
-	case int64:
-		s = strconv.FormatInt(v, 10)
-	case uint64:
-		s = strconv.FormatUint(v, 10)
-	case int32:
-		s = strconv.FormatInt(int64(v), 10)
-	case int:
-		s = strconv.Itoa(v)
 	default:
-		return "", false, fmt.Errorf("want text, not %T", v)
+		switch r := reflect.ValueOf(v); {
+		case r.CanInt():
+			s = strconv.FormatInt(r.Int(), 10)
+		case r.CanUint():
+			s = strconv.FormatUint(r.Uint(), 10)
+		default:
+			return "", false, fmt.Errorf("want text, not %T", v)
+		}
 	}
 	return strings.TrimRight(s, " "), true, nil
 }
