@@ -7,7 +7,7 @@ replace github.com/sipacl/sipacl => ../
 require (
 	github.com/emiago/sipgo v1.7.2
 	github.com/go-sql-driver/mysql v1.10.1
-	github.com/jackc/pgx/v5 v5.12.0
+	github.com/jackc/pgx/v5 v5.8.0
 	github.com/sipacl/sipacl v0.0.0
 	github.com/stretchr/testify v1.12.1
 	modernc.org/sqlite v1.44.0
