@@ -344,13 +344,13 @@ func refused(t testing.TB, from, to string) {
 	c.closed(t)
 }
 
-var branch atomic.Uint64
+var branches atomic.Uint64
 
-// request makes a message whose Via lies about everything it can.
-func request(method, transport string) string {
+// sipRequest makes a message whose Via lies about everything it can.
+func sipRequest(method, transport string) string {
 	return bareRequest(method, transport) +
 		"From: <sip:alice@example.com>;tag=1\r\nTo: <sip:bob@example.com>\r\n" +
-		fmt.Sprintf("Call-ID: call-%d@example.com\r\n", branch.Load()) + "Content-Length: 0\r\n\r\n"
+		fmt.Sprintf("Call-ID: call-%d@example.com\r\n", branches.Load()) + "Content-Length: 0\r\n\r\n"
 }
 
 // bareRequest is what sipgo's transaction layer is content with, up to the
@@ -358,7 +358,7 @@ func request(method, transport string) string {
 func bareRequest(method, transport string) string {
 	return fmt.Sprintf("%s sip:bob@example.com SIP/2.0\r\n"+
 		"Via: SIP/2.0/%s 192.0.2.99:7;branch=z9hG4bK%d;rport;received=192.0.2.98\r\nCSeq: 1 %[1]s\r\n",
-		method, strings.ToUpper(transport), branch.Add(1))
+		method, strings.ToUpper(transport), branches.Add(1))
 }
 
 // ackOf is the ACK for a response to invite that is no 2xx.
@@ -366,7 +366,7 @@ func ackOf(invite string) string { return strings.ReplaceAll(invite, "INVITE", "
 
 func firstLine(m string) string { return strings.SplitN(m, "\r\n", 2)[0] }
 
-func header(m, name string) string {
+func headerOf(m, name string) string {
 	for _, line := range strings.Split(m, "\r\n") {
 		if value, ok := strings.CutPrefix(line, name+": "); ok {
 			return value
@@ -378,9 +378,9 @@ func header(m, name string) string {
 // silence asks what is always answered and wants that answer next: whatever
 // was sent before would come first. The handlers must have returned.
 func (c *client) silence(t testing.TB) {
-	probe := request("INFO", c.transport)
+	probe := sipRequest("INFO", c.transport)
 	c.send(probe)
-	require.Equal(t, header(probe, "Call-ID"), header(c.answer(t), "Call-ID"), "something was answered")
+	require.Equal(t, headerOf(probe, "Call-ID"), headerOf(c.answer(t), "Call-ID"), "something was answered")
 }
 
 // overall runs a test for every transport.
@@ -399,15 +399,15 @@ func TestGuardLetsFriendsThroughAndAnswersStrangersOnce(t *testing.T) {
 			return Guard(GuardConfig{Check: friends().Sources(200), Reject: RespondOnce(s, 403, "Forbidden")})
 		}})
 		good := dial(t, transport, friend, p.addr)
-		require.Equal(t, "SIP/2.0 200 OK", firstLine(good.ask(t, request("OPTIONS", transport))))
+		require.Equal(t, "SIP/2.0 200 OK", firstLine(good.ask(t, sipRequest("OPTIONS", transport))))
 		p.handled(t, "OPTIONS")
 
 		bad := dial(t, transport, stranger, p.addr)
-		invite := request("INVITE", transport)
+		invite := sipRequest("INVITE", transport)
 		bad.send(invite)
 		first := bad.answer(t)
 		require.Equal(t, "SIP/2.0 403 Forbidden", firstLine(first))
-		require.Contains(t, header(first, "To"), ";tag=")
+		require.Contains(t, headerOf(first, "To"), ";tag=")
 		p.handled(t, "INVITE")
 
 		// A copy is a new request to a server that keeps no transaction. It
@@ -426,8 +426,8 @@ func TestDropAnswersNothing(t *testing.T) {
 			return Guard(GuardConfig{Check: friends().Sources(200), Reject: Drop()})
 		}})
 		bad := dial(t, transport, stranger, p.addr)
-		invite := request("INVITE", transport)
-		for _, m := range []string{invite, ackOf(invite), request("OPTIONS", transport), request("FROBNICATE", transport)} {
+		invite := sipRequest("INVITE", transport)
+		for _, m := range []string{invite, ackOf(invite), sipRequest("OPTIONS", transport), sipRequest("FROBNICATE", transport)} {
 			bad.send(m)
 			p.handled(t, strings.Fields(m)[0])
 		}
@@ -439,7 +439,7 @@ func TestRespondRepeatsUntilAckOverUDP(t *testing.T) {
 	t.Parallel()
 	p := serve(t, "udp", gates{guard: func(*sipgo.Server) Middleware { return Guard(GuardConfig{}) }})
 	c := dial(t, "udp", stranger, p.addr)
-	invite := request("INVITE", "udp")
+	invite := sipRequest("INVITE", "udp")
 	c.send(invite)
 	first := c.answer(t)
 	require.Equal(t, "SIP/2.0 403 Forbidden", firstLine(first))
@@ -455,7 +455,7 @@ func TestRespondOverStreamsIsOneAnswerAndAckIsAbsorbed(t *testing.T) {
 			return Guard(GuardConfig{Check: friends().Sources(200), Reject: Respond(480, "Gone")})
 		}})
 		c := dial(t, transport, stranger, p.addr)
-		invite := request("INVITE", transport)
+		invite := sipRequest("INVITE", transport)
 		c.send(invite)
 		require.Equal(t, "SIP/2.0 480 Gone", firstLine(c.answer(t)))
 		p.handled(t, "INVITE")
@@ -475,7 +475,7 @@ func TestGuardCoversEveryMethod(t *testing.T) {
 	}})
 	c := dial(t, "tcp", stranger, p.addr)
 	for i, m := range []string{"OPTIONS", "BYE", "REGISTER", "CANCEL", "MESSAGE", "SUBSCRIBE", "FROBNICATE", "INVITE"} {
-		c.send(request(m, "tcp"))
+		c.send(sipRequest(m, "tcp"))
 		require.Equal(t, "SIP/2.0 403 Forbidden", firstLine(c.answer(t)), m)
 		p.handled(t, m)
 		require.Equal(t, int32(i+1), asked.Load())
@@ -522,7 +522,7 @@ func TestSourceIsTheSocket(t *testing.T) {
 				_, port, err := net.SplitHostPort(p.addr)
 				require.NoError(t, err)
 				c := dial(t, transport, test.from, net.JoinHostPort(test.to, port))
-				c.ask(t, request("OPTIONS", transport))
+				c.ask(t, sipRequest("OPTIONS", transport))
 
 				req := <-p.seen
 				s, err := SourceOf(&req)
@@ -543,7 +543,7 @@ func mustProto(s string) Proto {
 }
 
 func TestRequestWithoutASocketHasNoSource(t *testing.T) {
-	m, err := sip.ParseMessage([]byte(request("OPTIONS", "udp")))
+	m, err := sip.ParseMessage([]byte(sipRequest("OPTIONS", "udp")))
 	require.NoError(t, err)
 	req := m.(*sip.Request)
 	require.Equal(t, "192.0.2.98:7", req.Source(), "sipgo believes Via then")
@@ -565,11 +565,11 @@ func TestReadFilterDropsDatagramsAndTheListenerLivesOn(t *testing.T) {
 	bad, good := dial(t, "udp", stranger, p.addr), dial(t, "udp", friend, p.addr)
 	for range 3 {
 		// Without a filter the first would provoke a 400, the second a 200.
-		bad.send(strings.Replace(request("OPTIONS", "udp"), "CSeq: 1 OPTIONS\r\n", "", 1))
-		bad.send(request("OPTIONS", "udp"))
+		bad.send(strings.Replace(sipRequest("OPTIONS", "udp"), "CSeq: 1 OPTIONS\r\n", "", 1))
+		bad.send(sipRequest("OPTIONS", "udp"))
 		bad.send("\r\n\r\n")
 		bad.send("junk")
-		require.Equal(t, "SIP/2.0 200 OK", firstLine(good.ask(t, request("OPTIONS", "udp"))))
+		require.Equal(t, "SIP/2.0 200 OK", firstLine(good.ask(t, sipRequest("OPTIONS", "udp"))))
 		req := <-p.seen
 		require.True(t, strings.HasPrefix(req.MessageData.Source(), friend+":"))
 	}
@@ -582,9 +582,9 @@ func TestReadFilterClosesRefusedConnections(t *testing.T) {
 	overall(t, streams, func(t *testing.T, transport string) {
 		p := serve(t, transport, gates{filter: ReadFilter(friends().Allow(200))})
 		bad, good := dial(t, transport, stranger, p.addr), dial(t, transport, friend, p.addr)
-		bad.send(request("OPTIONS", transport))
+		bad.send(sipRequest("OPTIONS", transport))
 		bad.closed(t)
-		require.Equal(t, "SIP/2.0 200 OK", firstLine(good.ask(t, request("OPTIONS", transport))))
+		require.Equal(t, "SIP/2.0 200 OK", firstLine(good.ask(t, sipRequest("OPTIONS", transport))))
 		require.Len(t, p.seen, 1)
 	})
 }
@@ -617,7 +617,7 @@ func TestListenerClosesBeforeTheHandshake(t *testing.T) {
 		}})
 		refused(t, stranger, p.addr)
 		good := dial(t, transport, friend, p.addr)
-		require.Equal(t, "SIP/2.0 200 OK", firstLine(good.ask(t, request("OPTIONS", transport))))
+		require.Equal(t, "SIP/2.0 200 OK", firstLine(good.ask(t, sipRequest("OPTIONS", transport))))
 	})
 }
 
@@ -634,7 +634,7 @@ func TestSilentRefusedConnectionDoesNotBlockOthers(t *testing.T) {
 			}
 		}
 		good := dial(t, transport, friend, p.addr)
-		require.Equal(t, "SIP/2.0 200 OK", firstLine(good.ask(t, request("OPTIONS", transport))))
+		require.Equal(t, "SIP/2.0 200 OK", firstLine(good.ask(t, sipRequest("OPTIONS", transport))))
 	})
 }
 
@@ -644,9 +644,9 @@ func TestPacketConnSkipsRefusedDatagrams(t *testing.T) {
 		return NewPacketConn(c, friends().Allow(200))
 	}})
 	bad, good := dial(t, "udp", stranger, p.addr), dial(t, "udp", friend, p.addr)
-	bad.send(request("OPTIONS", "udp"))
+	bad.send(sipRequest("OPTIONS", "udp"))
 	bad.send("junk")
-	require.Equal(t, "SIP/2.0 200 OK", firstLine(good.ask(t, request("OPTIONS", "udp"))))
+	require.Equal(t, "SIP/2.0 200 OK", firstLine(good.ask(t, sipRequest("OPTIONS", "udp"))))
 	require.Len(t, p.seen, 1)
 }
 
@@ -691,8 +691,8 @@ func TestGuardBehindListenAndServe(t *testing.T) {
 	go func() { ended <- s.ListenAndServe(ctx, "udp", "127.0.0.1:0") }()
 	addr := <-ready
 	good, bad := dial(t, "udp", friend, addr), dial(t, "udp", stranger, addr)
-	require.Equal(t, "SIP/2.0 200 OK", firstLine(good.ask(t, request("OPTIONS", "udp"))))
-	require.Equal(t, "SIP/2.0 403 Forbidden", firstLine(bad.ask(t, request("OPTIONS", "udp"))))
+	require.Equal(t, "SIP/2.0 200 OK", firstLine(good.ask(t, sipRequest("OPTIONS", "udp"))))
+	require.Equal(t, "SIP/2.0 403 Forbidden", firstLine(bad.ask(t, sipRequest("OPTIONS", "udp"))))
 	cancel()
 	<-ended
 }
@@ -769,7 +769,7 @@ func TestToTagIsMadeFromTheRequestAndASecret(t *testing.T) {
 	tag := func(r *sip.Response) string { return r.To().Params.GetOr("tag", "") }
 	var w written
 	once, other := RespondOnce(&w, 403, "Forbidden"), RespondOnce(&w, 403, "Forbidden")
-	m := request("INVITE", "udp")
+	m := sipRequest("INVITE", "udp")
 	once(parse(m), nil, Decision{})
 	once(parse(m), nil, Decision{})
 	require.NotEmpty(t, tag(w[0]))
