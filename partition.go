@@ -14,6 +14,7 @@ const DefaultPartition = "default"
 type PartitionConfig struct {
 	Name    string          // "" is [DefaultPartition]
 	Sources []AddressSource // at least one; their rows are joined in this order
+	Resolve *ResolveConfig  // nil: host names are compared as names only
 }
 
 // Partition is a named address table in service: the handle that request

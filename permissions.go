@@ -111,6 +111,8 @@ type Status struct {
 	Age         time.Duration // since LoadedAt
 	LastAttempt time.Time
 	LastError   error // of the last attempt; nil if it succeeded
+
+	Names []NameStatus // what the host names of the table lead to, if they are resolved
 }
 
 // Open loads every part of cfg. It fails if any part does, with every error
@@ -148,17 +150,26 @@ func (p *Permissions) addPartition(cfg PartitionConfig) error {
 		return fmt.Errorf("sipacl: partition %q: want a source", cfg.Name)
 	}
 	i, sources := len(p.partitions), slices.Clone(cfg.Sources)
-	part := p.addPart("address:"+cfg.Name, func(ctx context.Context) (loaded, error) {
-		return p.loadTable(ctx, i, sources)
-	})
+	part := p.addPart("address:"+cfg.Name, nil)
+	part.load = func(ctx context.Context) (loaded, error) {
+		return p.loadTable(ctx, i, joinAddresses(ctx, sources))
+	}
 	part.version = versions(sources)
+	if cfg.Resolve != nil {
+		n := newNames(*cfg.Resolve, p.clock)
+		part.load = func(ctx context.Context) (loaded, error) {
+			defer p.resolved(part, n)
+			return p.loadTable(ctx, i, n.resolve(ctx, joinAddresses(ctx, sources)))
+		}
+		part.version = nil // names change while their table does not
+	}
 	p.partitions = append(p.partitions, &Partition{name: cfg.Name, perm: p, index: i, part: part})
 	return nil
 }
 
 // loadTable builds the next generation of partition i.
-func (p *Permissions) loadTable(ctx context.Context, i int, sources []AddressSource) (loaded, error) {
-	t, errs := buildTable(joinAddresses(ctx, sources))
+func (p *Permissions) loadTable(ctx context.Context, i int, rows iter.Seq2[AddressRow, error]) (loaded, error) {
+	t, errs := buildTable(rows)
 	l := loaded{entries: t.Len(), sum: t.sum(), warnings: t.suspect}
 	fatal := false
 	for _, err := range errs {
@@ -177,6 +188,13 @@ func (p *Permissions) loadTable(ctx context.Context, i int, sources []AddressSou
 		next.tables[i] = t
 	}
 	return l, nil
+}
+
+// resolved notes what the names of a part lead to.
+func (p *Permissions) resolved(q *part, n *names) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	q.status.Names = n.status()
 }
 
 // joinAddresses yields the rows of every source, one source after the other.

@@ -1,0 +1,200 @@
+package sipacl
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"net"
+	"net/netip"
+	"slices"
+	"time"
+)
+
+// Resolver looks names up. *net.Resolver is one.
+type Resolver interface {
+	LookupNetIP(ctx context.Context, network, host string) ([]netip.Addr, error)
+	LookupSRV(ctx context.Context, service, proto, name string) (cname string, srvs []*net.SRV, err error)
+}
+
+// ResolveConfig has the host names of an address table looked up whenever the
+// table is loaded, so that the addresses they lead to match as well: every
+// address of a name, with the group, port, protocol, pattern and context info
+// of its row. Names are never looked up by a check. Loads by [Permissions.Run]
+// keep the addresses fresh.
+//
+// DNS answers can be forged like UDP packets can. A name that resolves lets
+// in whoever can answer for it.
+type ResolveConfig struct {
+	Resolver Resolver // nil is net.DefaultResolver
+	SRV      bool     // also the targets of _sip._udp, _sip._tcp and _sips._tcp
+
+	Every   time.Duration // an answer is asked for again after this; 0 is one minute
+	Timeout time.Duration // for one name; 0 is two seconds
+
+	// MaxAge is how long the last good answer is kept while the name does not
+	// resolve, for whatever reason; after that it matches nothing. 0 is one
+	// hour.
+	MaxAge time.Duration
+}
+
+// NameStatus tells what a host name of a table leads to.
+type NameStatus struct {
+	Name       string
+	Addrs      []netip.Addr // in order; none if it matches nothing
+	ResolvedAt time.Time    // of the last good answer; zero if there was none
+	Err        error        // of the last look-up; nil if it went well
+}
+
+// names keeps the answers for the host names of one partition. Its methods
+// are called by the one load of the partition that runs.
+type names struct {
+	cfg   ResolveConfig
+	clock func() time.Time
+	known map[string]*answer
+	began time.Time // of the load that runs
+}
+
+type answer struct {
+	NameStatus
+	asked time.Time
+	used  bool // by the load that runs
+}
+
+func newNames(cfg ResolveConfig, clock func() time.Time) *names {
+	if cfg.Resolver == nil {
+		cfg.Resolver = net.DefaultResolver
+	}
+	for _, d := range []struct {
+		value *time.Duration
+		def   time.Duration
+	}{{&cfg.Every, time.Minute}, {&cfg.Timeout, 2 * time.Second}, {&cfg.MaxAge, time.Hour}} {
+		if *d.value <= 0 {
+			*d.value = d.def
+		}
+	}
+	return &names{cfg: cfg, clock: clock, known: map[string]*answer{}}
+}
+
+// resolve yields rows, and after each row with a host name the rows of its
+// addresses.
+func (n *names) resolve(ctx context.Context, rows iter.Seq2[AddressRow, error]) iter.Seq2[AddressRow, error] {
+	return func(yield func(AddressRow, error) bool) {
+		n.began = time.Now()
+		for _, a := range n.known {
+			a.used = false
+		}
+		for r, err := range rows {
+			if !yield(r, err) {
+				return
+			}
+			name, ok := hostName(r.Host)
+			if err != nil || !ok {
+				continue
+			}
+			for _, addr := range n.addrs(ctx, name) {
+				r.Host, r.Prefix = "", netip.PrefixFrom(addr, addr.BitLen())
+				if !yield(r, nil) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// addrs returns the addresses of a name, asking for them if it is time to.
+func (n *names) addrs(ctx context.Context, name string) []netip.Addr {
+	a := n.known[name]
+	if a == nil {
+		a = &answer{NameStatus: NameStatus{Name: name}}
+		n.known[name] = a
+	}
+	a.used = true
+	now := n.clock()
+	if age := now.Sub(a.asked); age >= 0 && age < n.cfg.Every {
+		return a.Addrs
+	}
+	if time.Since(n.began) > 2*n.cfg.Timeout { // a dead resolver must not hold up the table
+		return a.Addrs
+	}
+	ctx, cancel := context.WithTimeout(ctx, n.cfg.Timeout)
+	defer cancel()
+	addrs, err := n.lookup(ctx, name)
+	a.asked, a.Err = now, err
+	switch {
+	case err == nil:
+		a.Addrs, a.ResolvedAt = addrs, now
+	case now.Sub(a.ResolvedAt) > n.cfg.MaxAge: // what came is better than what is too old
+		a.Addrs = addrs
+	}
+	return a.Addrs
+}
+
+// maxAddrs bounds what one name can bring into a table.
+const maxAddrs = 256
+
+// lookup returns the addresses of a name and of its SRV targets, as a set. An
+// error says that some may be missing.
+func (n *names) lookup(ctx context.Context, name string) ([]netip.Addr, error) {
+	addrs, err := n.hosts(ctx, name+".")
+	if n.cfg.SRV {
+		for _, s := range [][2]string{{"sip", "udp"}, {"sip", "tcp"}, {"sips", "tcp"}} {
+			more, srvErr := n.targets(ctx, s[0], s[1], name+".")
+			addrs, err = append(addrs, more...), errors.Join(err, srvErr)
+		}
+	}
+	for i, a := range addrs {
+		addrs[i] = plainAddr(a)
+	}
+	addrs = slices.DeleteFunc(addrs, func(a netip.Addr) bool { return !a.IsValid() || a.IsUnspecified() || a.IsMulticast() })
+	slices.SortFunc(addrs, netip.Addr.Compare)
+	addrs = slices.Compact(addrs)
+	if len(addrs) > maxAddrs {
+		return nil, fmt.Errorf("%s has %d addresses, want at most %d", name, len(addrs), maxAddrs)
+	}
+	if len(addrs) == 0 && err == nil {
+		err = fmt.Errorf("%s has no address", name)
+	}
+	return addrs, err
+}
+
+// hosts returns the addresses of a name; that it has none is no error.
+func (n *names) hosts(ctx context.Context, name string) ([]netip.Addr, error) {
+	addrs, err := n.cfg.Resolver.LookupNetIP(ctx, "ip", name)
+	return slices.Clone(addrs), unlessNotFound(err)
+}
+
+func (n *names) targets(ctx context.Context, service, proto, name string) (addrs []netip.Addr, err error) {
+	_, srvs, err := n.cfg.Resolver.LookupSRV(ctx, service, proto, name)
+	err = unlessNotFound(err)
+	for _, s := range srvs[:min(len(srvs), 16)] {
+		more, hostErr := n.hosts(ctx, s.Target)
+		addrs, err = append(addrs, more...), errors.Join(err, hostErr)
+	}
+	return addrs, err
+}
+
+func unlessNotFound(err error) error {
+	var dns *net.DNSError
+	if errors.As(err, &dns) && dns.IsNotFound {
+		return nil
+	}
+	return err
+}
+
+// status tells the state of the names that the last load used, and forgets
+// the others.
+func (n *names) status() []NameStatus {
+	var all []NameStatus
+	for name, a := range n.known {
+		if !a.used {
+			delete(n.known, name)
+			continue
+		}
+		s := a.NameStatus
+		s.Addrs = slices.Clone(s.Addrs)
+		all = append(all, s)
+	}
+	slices.SortFunc(all, func(a, b NameStatus) int { return compareFold(a.Name, b.Name) })
+	return all
+}

@@ -1,0 +1,221 @@
+package sipacl
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/netip"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// book is a Resolver that answers from memory.
+type book struct {
+	mu    sync.Mutex
+	addrs map[string][]string
+	srvs  map[string][]string
+	err   error
+	asked int
+}
+
+func (b *book) LookupNetIP(ctx context.Context, network, host string) (addrs []netip.Addr, err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.asked++
+	if b.err != nil {
+		return nil, b.err
+	}
+	for _, a := range b.addrs[host] {
+		addrs = append(addrs, netip.MustParseAddr(a))
+	}
+	if len(addrs) == 0 {
+		return nil, &net.DNSError{Err: "no such host", Name: host, IsNotFound: true}
+	}
+	return addrs, nil
+}
+
+func (b *book) LookupSRV(ctx context.Context, service, proto, name string) (string, []*net.SRV, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.err != nil {
+		return "", nil, b.err
+	}
+	var srvs []*net.SRV
+	for _, target := range b.srvs["_"+service+"._"+proto+"."+name] {
+		srvs = append(srvs, &net.SRV{Target: target, Port: 5060})
+	}
+	if len(srvs) == 0 {
+		return "", nil, &net.DNSError{Err: "no such host", Name: name, IsNotFound: true}
+	}
+	return name, srvs, nil
+}
+
+func (b *book) set(name string, addrs ...string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.addrs[name], b.err = addrs, nil
+}
+
+func (b *book) fail(err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.err = err
+}
+
+// resolving is a partition with one host row and a clock that tests turn.
+func resolving(t *testing.T, b *book, cfg ResolveConfig) (*Partition, func(time.Duration)) {
+	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	cfg.Resolver = b
+	perm, err := Open(t.Context(), Config{
+		Clock: func() time.Time { return now },
+		Partitions: []PartitionConfig{{
+			Sources: []AddressSource{AddressRows{{Group: 1, Host: "GW.example.com", Port: 5060, Info: "carrier"}}},
+			Resolve: &cfg,
+		}},
+	})
+	require.NoError(t, err)
+	p, err := perm.Partition("")
+	require.NoError(t, err)
+	return p, func(d time.Duration) {
+		now = now.Add(d)
+		_, err := p.Reload(t.Context())
+		require.NoError(t, err)
+	}
+}
+
+func reaches(p *Partition, addr string, port uint16) bool {
+	return p.CheckAddress(Query{Group: 1, Addr: netip.MustParseAddr(addr), Port: port}).Allowed
+}
+
+func TestEveryAddressOfANameMatches(t *testing.T) {
+	b := &book{addrs: map[string][]string{
+		"gw.example.com.":  {"192.0.2.2", "192.0.2.1", "2001:db8::1", "192.0.2.1", "::ffff:192.0.2.3", "0.0.0.0", "224.0.0.1"},
+		"srv.example.com.": {"192.0.2.9"},
+	}, srvs: map[string][]string{"_sip._udp.gw.example.com.": {"srv.example.com."}}}
+	p, _ := resolving(t, b, ResolveConfig{SRV: true})
+	for _, addr := range []string{"192.0.2.1", "192.0.2.2", "192.0.2.3", "192.0.2.9", "2001:db8::1"} {
+		require.True(t, reaches(p, addr, 5060), addr)
+		require.False(t, reaches(p, addr, 5070), "the row's port counts")
+	}
+	require.False(t, reaches(p, "0.0.0.0", 5060))
+	require.True(t, p.CheckAddress(Query{Group: 1, Host: "gw.example.com", Port: 5060}).Allowed, "the name itself still matches")
+	names := p.Status().Names
+	require.Len(t, names, 1)
+	require.Equal(t, "gw.example.com", names[0].Name)
+	require.Len(t, names[0].Addrs, 5)
+	require.NoError(t, names[0].Err)
+}
+
+func TestLastGoodAnswerIsKeptUpToItsAge(t *testing.T) {
+	b := &book{addrs: map[string][]string{"gw.example.com.": {"192.0.2.1"}}}
+	p, turn := resolving(t, b, ResolveConfig{Every: time.Minute, MaxAge: 10 * time.Minute})
+	for _, fault := range []error{errors.New("timeout"), &net.DNSError{IsNotFound: true}} {
+		b.set("gw.example.com.", "192.0.2.1")
+		turn(2 * time.Minute)
+		require.True(t, reaches(p, "192.0.2.1", 5060))
+		b.fail(fault)
+		turn(9 * time.Minute)
+		require.True(t, reaches(p, "192.0.2.1", 5060), "%v", fault)
+		require.Error(t, p.Status().Names[0].Err)
+		turn(2 * time.Minute)
+		require.False(t, reaches(p, "192.0.2.1", 5060), "%v", fault)
+		require.Empty(t, p.Status().Names[0].Addrs)
+	}
+	b.set("gw.example.com.", "192.0.2.2")
+	turn(2 * time.Minute)
+	require.True(t, reaches(p, "192.0.2.2", 5060))
+	require.False(t, reaches(p, "192.0.2.1", 5060))
+}
+
+func TestUnresolvedNameMatchesNothingAndFailsNothing(t *testing.T) {
+	b := &book{addrs: map[string][]string{}}
+	p, _ := resolving(t, b, ResolveConfig{})
+	require.False(t, reaches(p, "192.0.2.1", 5060))
+	require.ErrorContains(t, p.Status().Names[0].Err, "gw.example.com has no address")
+	require.NoError(t, p.Status().LastError)
+}
+
+func TestAnswersAreAskedForWhenTheyAreOld(t *testing.T) {
+	b := &book{addrs: map[string][]string{"gw.example.com.": {"192.0.2.1"}}}
+	_, turn := resolving(t, b, ResolveConfig{Every: time.Minute})
+	require.Equal(t, 1, b.asked)
+	turn(30 * time.Second)
+	require.Equal(t, 1, b.asked)
+	turn(31 * time.Second)
+	require.Equal(t, 2, b.asked)
+}
+
+func TestAnotherOrderOfAddressesIsNoChange(t *testing.T) {
+	b := &book{addrs: map[string][]string{"gw.example.com.": {"192.0.2.1", "192.0.2.2"}}}
+	p, _ := resolving(t, b, ResolveConfig{Every: time.Nanosecond})
+	w := &watch{part: p.part}
+	cfg := RunConfig{Timeout: time.Second, Interval: time.Second, Settle: time.Millisecond}
+	b.set("gw.example.com.", "192.0.2.2", "192.0.2.1", "192.0.2.2")
+	w.look(t.Context(), p.perm, cfg)
+	require.Equal(t, uint64(1), p.Status().Generation)
+	b.set("gw.example.com.", "192.0.2.2")
+	w.look(t.Context(), p.perm, cfg)
+	require.Equal(t, uint64(1), p.Status().Generation, "not asked again yet")
+}
+
+// A carrier must not lose half of its addresses because one look-up of
+// several timed out.
+func TestHalfAnAnswerDoesNotReplaceAWholeOne(t *testing.T) {
+	b := &book{addrs: map[string][]string{"gw.example.com.": {"192.0.2.1"}, "srv.example.com.": {"192.0.2.9"}},
+		srvs: map[string][]string{"_sip._udp.gw.example.com.": {"srv.example.com."}}}
+	half := &failingSRV{book: b}
+	now := time.Now()
+	n := newNames(ResolveConfig{Resolver: half, SRV: true}, func() time.Time { return now })
+	n.began = time.Now()
+	require.Len(t, n.addrs(t.Context(), "gw.example.com"), 2)
+	half.err = errors.New("timeout")
+	now = now.Add(2 * time.Minute)
+	require.Len(t, n.addrs(t.Context(), "gw.example.com"), 2)
+	now = now.Add(2 * time.Hour)
+	require.Len(t, n.addrs(t.Context(), "gw.example.com"), 1, "half is better than what is too old")
+}
+
+type failingSRV struct {
+	*book
+	err error
+}
+
+func (f *failingSRV) LookupSRV(ctx context.Context, service, proto, name string) (string, []*net.SRV, error) {
+	if f.err != nil {
+		return "", nil, f.err
+	}
+	return f.book.LookupSRV(ctx, service, proto, name)
+}
+
+// A resolver that does not answer delays a load by a bounded time, whatever
+// the number of names.
+func TestADeadResolverDoesNotHoldUpTheTable(t *testing.T) {
+	var rows AddressRows
+	for _, c := range "abcdefghijklmnopqrstuvwxyz" {
+		rows = append(rows, AddressRow{Group: 1, Host: string(c) + ".example.com"})
+	}
+	rows = append(rows, host("192.0.2.1"))
+	began := time.Now()
+	p, err := NewPartition(t.Context(), PartitionConfig{
+		Sources: []AddressSource{rows},
+		Resolve: &ResolveConfig{Resolver: silent{}, Timeout: 20 * time.Millisecond},
+	})
+	require.NoError(t, err)
+	require.Less(t, time.Since(began), 2*time.Second)
+	require.True(t, allowed(p, "192.0.2.1"))
+}
+
+type silent struct{}
+
+func (silent) LookupNetIP(ctx context.Context, _, _ string) ([]netip.Addr, error) {
+	<-ctx.Done()
+	return nil, ctx.Err()
+}
+
+func (silent) LookupSRV(ctx context.Context, _, _, _ string) (string, []*net.SRV, error) {
+	<-ctx.Done()
+	return "", nil, ctx.Err()
+}
