@@ -10,6 +10,7 @@ require (
 	github.com/jackc/pgx/v5 v5.8.0
 	github.com/sipacl/sipacl v0.0.0
 	github.com/stretchr/testify v1.12.1
+	golang.org/x/net v0.46.0
 	modernc.org/sqlite v1.44.0
 )
 
