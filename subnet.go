@@ -346,26 +346,37 @@ func Diff(old, next *Table) (added, removed []AddressRow) {
 }
 
 func diff(old, next *Table, added, removed func(AddressRow)) {
+	// Reloads mostly change little: what is at the same place, counted from
+	// the end or from the beginning, is the same row.
 	same := func(i, j int) bool { return old.bare(i) == next.bare(j) }
-	from, n, m := 0, old.Len(), next.Len()
-	for from < min(n, m) && same(from, from) { // reloads mostly change little
-		from++
-	}
-	for n > from && m > from && same(n-1, m-1) {
+	n, m := old.Len(), next.Len()
+	for n > 0 && m > 0 && n != m && same(n-1, m-1) {
 		n, m = n-1, m-1
 	}
-	count := make(map[AddressRow]int)
-	for i := from; i < n; i++ {
+	var gone, came []int
+	for i := range max(n, m) {
+		if i < n && i < m && same(i, i) {
+			continue
+		}
+		if i < n {
+			gone = append(gone, i)
+		}
+		if i < m {
+			came = append(came, i)
+		}
+	}
+	count := make(map[AddressRow]int, len(gone))
+	for _, i := range gone {
 		count[old.bare(i)]++
 	}
-	for j := from; j < m; j++ {
+	for _, j := range came {
 		if k := next.bare(j); count[k] > 0 {
 			count[k]--
 		} else {
 			added(next.row(uint32(j)))
 		}
 	}
-	for i := from; i < n; i++ {
+	for _, i := range gone {
 		if k := old.bare(i); count[k] > 0 {
 			count[k]--
 			removed(old.row(uint32(i)))
