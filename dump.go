@@ -17,12 +17,10 @@ import (
 // one line without end.
 type DumpFormat uint8
 
-// The formats. Those of the originals show only what the originals had; use
-// DumpComplete to see everything.
-//
-// OpenSIPS's leave out host names and rows for protocol "none", which it does
-// not load. Kamailio's leave out protocols and patterns, and show networks
-// without host bits.
+// The formats. Those of the originals show only what the originals had, and no
+// row for protocol "none", which never matches; use DumpComplete to see
+// everything. OpenSIPS's leave out host names. Kamailio's leave out protocols
+// and patterns, and show networks without host bits.
 const (
 	// DumpComplete has every row and column, in the order of the source.
 	DumpComplete DumpFormat = iota
@@ -198,18 +196,17 @@ func (d *dump) key(r AddressRow) uint32 {
 	return uint32(r.Group)
 }
 
+// has reports whether a format of the originals shows r.
 func (d *dump) has(r AddressRow) bool {
-	switch d.format {
-	case DumpOpenSIPSAddresses:
-		return r.Prefix.IsSingleIP() && r.Proto != ProtoNone
-	case DumpOpenSIPSSubnets:
-		return r.Host == "" && !r.Prefix.IsSingleIP() && r.Proto != ProtoNone
-	case DumpKamailioAddresses:
-		return r.Prefix.IsSingleIP()
-	case DumpKamailioSubnets:
-		return r.Host == "" && !r.Prefix.IsSingleIP()
+	switch {
+	case r.Proto == ProtoNone:
+		return false
+	case r.Host != "":
+		return d.format == DumpKamailioDomains
+	case r.Prefix.IsSingleIP():
+		return d.format == DumpOpenSIPSAddresses || d.format == DumpKamailioAddresses
 	}
-	return r.Host != ""
+	return d.format == DumpOpenSIPSSubnets || d.format == DumpKamailioSubnets
 }
 
 // row appends the n-th row, from 0.
