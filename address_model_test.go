@@ -104,6 +104,7 @@ type modelQuery struct {
 	ip       string
 	proto    string
 	subject  *string
+	socket   bool // about the source of a request
 	anyGroup bool // ask for the group
 }
 

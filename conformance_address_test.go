@@ -133,12 +133,11 @@ func (s *tableInService) model(of original, on decisions) *modelTable {
 
 // recordedAnswer is what a script saw, as far as it looked.
 type recordedAnswer struct {
-	rc        int
-	group     uint32
-	info      *string
-	sawGroup  bool
-	sawInfo   bool
-	sawNoName bool // the info of a host name is not shown
+	rc       int
+	group    uint32
+	info     *string
+	sawGroup bool
+	sawInfo  bool
 }
 
 // seen is the part of an answer that was recorded.
@@ -159,8 +158,9 @@ func (a recordedAnswer) see(rc int, group uint32, info *string) seen {
 	return s
 }
 
-// compare counts one recorded observation and our answer to the same question.
-func (s *tableInService) compare(of original, q modelQuery, recorded recordedAnswer, ours Decision) {
+// compare asks the question of a recorded observation and counts our answer.
+func (s *tableInService) compare(of original, q modelQuery, recorded recordedAnswer) {
+	ours := ask(s.table, of, q)
 	was, must := s.model(of, 0).ask(q), s.model(of, allDecisions).ask(q)
 	exact := !recorded.sawInfo || (was.info == nil) == (recorded.info == nil)
 	want := recorded.see(recorded.rc, recorded.group, recorded.info)
@@ -172,10 +172,10 @@ func (s *tableInService) compare(of original, q modelQuery, recorded recordedAns
 		s.report.unexplained("%s: we answer %s, prescribed is row %d: %s", s.name, ours, must.row, q.text)
 		return
 	}
-	if must.info == nil && (ours.Prefix == (netip.Prefix{}) && q.anyGroup) {
+	if ours.Allowed && !ours.Prefix.IsValid() && q.anyGroup {
 		ours.Info = "" // Kamailio sets no tag for the group of a name
 	}
-	answer := recorded.see(oursToCode(of, q, ours), uint32(ours.Group), &ours.Info)
+	answer := recorded.see(returnCode(of, q, ours), uint32(ours.Group), &ours.Info)
 	for _, on := range decisionSets {
 		if a := s.model(of, on).ask(q); recorded.see(a.rc, a.group, a.info) != answer {
 			continue
@@ -190,8 +190,8 @@ func (s *tableInService) compare(of original, q modelQuery, recorded recordedAns
 	s.report.unexplained("%s: no decision turns %+v into %+v: %s", s.name, want, answer, q.text)
 }
 
-// oursToCode gives the return code that stands for our answer.
-func oursToCode(of original, q modelQuery, d Decision) int {
+// returnCode is what a script would get for our answer.
+func returnCode(of original, q modelQuery, d Decision) int {
 	switch {
 	case !d.Allowed:
 		return -1
@@ -266,7 +266,7 @@ func conformOpenSIPS(of original) func(*testing.T, *report, iter.Seq[[]byte]) {
 			for _, line := range table.Queries {
 				var q openSIPSQuery
 				decode(t, line, &q)
-				s.compare(of, q.model(string(line)), q.recorded(), q.ask(s.table))
+				s.compare(of, q.model(string(line)), q.recorded())
 			}
 		}
 	}
@@ -304,7 +304,7 @@ func (q openSIPSQuery) model(text string) modelQuery {
 	m.group, _ = q.Grp.Int64()
 	m.port, _ = q.Port.Int64()
 	if q.Fn != "check_address" {
-		m.ip, m.proto, m.anyGroup = q.SrcIP, q.Transport, q.Fn == "get_source_group"
+		m.ip, m.proto, m.socket, m.anyGroup = q.SrcIP, q.Transport, true, q.Fn == "get_source_group"
 		m.port, _ = q.SrcPort.Int64()
 	}
 	return m
@@ -319,39 +319,51 @@ func (q openSIPSQuery) recorded() recordedAnswer {
 	return a
 }
 
-func (q openSIPSQuery) ask(t *Table) Decision {
-	m := q.model("")
+// ask puts a recorded question to a table, as a caller who comes from the
+// original would.
+func ask(t *Table, of original, m modelQuery) Decision {
 	if !fits(m) {
 		return Decision{}
 	}
-	a := Query{Group: GroupID(m.group), Addr: askAddress(m.ip), Port: uint16(m.port)}
-	var err error
-	if m.proto == "" {
-		a.Any |= AnyProto
-	} else if a.Proto, err = ParseProto(m.proto); err != nil {
-		return Decision{}
-	} else if a.Proto == ProtoAny {
-		a.Any |= AnyProto
+	q := Query{Group: GroupID(m.group), Addr: askAddress(m.ip), Port: uint16(m.port)}
+	if m.proto != "" {
+		var err error
+		if q.Proto, err = ParseProto(m.proto); err != nil {
+			return Decision{}
+		}
 	}
-	if m.group == 0 {
-		a.Any |= AnyGroup
+	if m.subject != nil {
+		q.Subject = *m.subject
 	}
-	if m.port == 0 {
-		a.Any |= AnyPort
-	}
-	if m.subject == nil {
-		a.Any |= AnySubject
+	if of.kamailio {
+		if !q.Addr.IsValid() {
+			q.Host = m.ip
+		}
 	} else {
-		a.Subject = *m.subject
+		q.Any = openSIPSAny(q, m)
 	}
-	source := Source{a.Addr, a.Port, a.Proto}
+	source := Source{q.Addr, q.Port, q.Proto}
 	switch {
-	case m.anyGroup:
+	case m.anyGroup && q.Host == "":
 		return t.AddressGroup(source)
-	case q.Fn == "check_source_address" && a.Any == 0:
-		return t.CheckSource(source, a.Group, a.Subject)
+	case m.anyGroup:
+		q.Any |= AnyGroup
+	case m.socket && q.Any == 0:
+		return t.CheckSource(source, q.Group, q.Subject)
 	}
-	return t.CheckAddress(a)
+	return t.CheckAddress(q)
+}
+
+// openSIPSAny gives the flags for what OpenSIPS takes for "any".
+func openSIPSAny(q Query, m modelQuery) (flags Any) {
+	for flag, is := range map[Any]bool{
+		AnyGroup: q.Group == 0, AnyPort: q.Port == 0, AnyProto: q.Proto == ProtoAny, AnySubject: m.subject == nil,
+	} {
+		if is {
+			flags |= flag
+		}
+	}
+	return flags
 }
 
 // fits reports whether the numbers of q can be asked. Those that do not fit
@@ -427,7 +439,7 @@ func conformKamailio(t *testing.T, r *report, lines iter.Seq[[]byte]) {
 				r.unexplained("%s: no table for build %s", q.Table, name)
 				continue
 			}
-			b.compare(b.of, q.model(name+" "+string(line)), q.recorded(name), q.ask(b.table))
+			b.compare(b.of, q.model(name+" "+string(line)), q.recorded(name))
 		}
 	}
 }
@@ -581,6 +593,7 @@ func (q kamailioQuery) model(text string) modelQuery {
 	} else if q.Group == "" {
 		m.group = 1 // the default of allow_source_address
 	}
+	m.socket = q.Addr == nil
 	return m
 }
 
@@ -594,26 +607,4 @@ func (q kamailioQuery) recorded(build string) recordedAnswer {
 		a.info = &o.Tags[0]
 	}
 	return a
-}
-
-func (q kamailioQuery) ask(t *Table) Decision {
-	m := q.model("")
-	if !fits(m) {
-		return Decision{}
-	}
-	a := Query{Group: GroupID(m.group), Addr: askAddress(m.ip), Port: uint16(m.port)}
-	if !a.Addr.IsValid() {
-		a.Host = m.ip
-	}
-	if m.anyGroup {
-		a.Any = AnyGroup
-	}
-	source := Source{a.Addr, a.Port, ProtoUDP}
-	switch {
-	case m.anyGroup && a.Host == "":
-		return t.AddressGroup(source)
-	case q.Func == "allow_source_address":
-		return t.CheckSource(source, a.Group, "")
-	}
-	return t.CheckAddress(a)
 }
