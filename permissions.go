@@ -312,7 +312,7 @@ func (p *Permissions) attempted(q *part, began time.Time, err error) {
 	generation := q.status.Generation
 	p.mu.Unlock()
 	if err != nil {
-		p.log.Error("not loaded, the generation in service stays", "part", q.name, "generation", generation, "err", err)
+		p.log.Error("load failed, the generation in service stays", "part", q.name, "generation", generation, "err", err)
 	}
 }
 
