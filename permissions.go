@@ -19,6 +19,9 @@ type Config struct {
 	// Partitions are the address tables. Two of the same name are an error.
 	Partitions []PartitionConfig
 
+	// ACLs are the named permit and deny lists, if there are sources.
+	ACLs ACLConfig
+
 	// Logger hears of loads that succeed (Info), rows left out and last good
 	// generations kept (Warn, Error). nil is silent.
 	Logger *slog.Logger
@@ -33,6 +36,7 @@ type Permissions struct {
 	snap atomic.Pointer[Snapshot] // the only state that checks read
 
 	partitions []*Partition
+	acls       *ACLs
 	parts      []*part
 	log        *slog.Logger
 	clock      func() time.Time
@@ -47,6 +51,7 @@ type Permissions struct {
 type Snapshot struct {
 	of     *Permissions
 	tables []*Table // by Partition.index
+	acls   *ACLSet
 }
 
 // Table returns the table of p in this snapshot; nil, which refuses
@@ -130,6 +135,7 @@ func Open(ctx context.Context, cfg Config) (*Permissions, error) {
 	for _, c := range cfg.Partitions {
 		errs = append(errs, p.addPartition(c))
 	}
+	errs = append(errs, p.addACLs(cfg.ACLs))
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
 	}
@@ -137,6 +143,36 @@ func Open(ctx context.Context, cfg Config) (*Permissions, error) {
 		return nil, err
 	}
 	return p, nil
+}
+
+func (p *Permissions) addACLs(cfg ACLConfig) error {
+	if len(cfg.Sources) == 0 {
+		return nil
+	}
+	if slices.Contains(cfg.Sources, nil) {
+		return errors.New("sipacl: ACLs: want a source")
+	}
+	part := p.addPart("acl", func(ctx context.Context) (loaded, error) { return p.loadACLs(ctx, cfg.Sources) })
+	p.acls = &ACLs{perm: p, part: part}
+	return nil
+}
+
+// ACLs returns the handle of the named ACLs; nil, which knows no name, if
+// none are configured.
+func (p *Permissions) ACLs() *ACLs {
+	if p == nil {
+		return nil
+	}
+	return p.acls
+}
+
+// ACLs returns the named ACLs in this snapshot; nil, which knows no name, if
+// none are configured.
+func (s *Snapshot) ACLs() *ACLSet {
+	if s == nil {
+		return nil
+	}
+	return s.acls
 }
 
 func (p *Permissions) addPartition(cfg PartitionConfig) error {
@@ -249,7 +285,7 @@ func (p *Permissions) Partitions() iter.Seq[*Partition] {
 // Reload loads the named parts anew, or all of them without names, and puts
 // each in service as its load succeeds. A part whose load fails keeps its
 // generation, and its error is joined to the one returned. Parts are called
-// "address:NAME".
+// "address:NAME" and "acl".
 //
 // When Reload returns nil, every change committed before its call is in
 // service. Concurrent calls share loads: any number at once cost at most two,
@@ -376,7 +412,9 @@ func recoverLoad(err *error) {
 
 // clone copies s, so that one part can be exchanged.
 func (s *Snapshot) clone() *Snapshot {
-	return &Snapshot{of: s.of, tables: slices.Clone(s.tables)}
+	c := *s
+	c.tables = slices.Clone(s.tables)
+	return &c
 }
 
 // Status tells the state of every part, in the order of the configuration.

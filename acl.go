@@ -1,0 +1,499 @@
+package sipacl
+
+import (
+	"errors"
+	"fmt"
+	"iter"
+	"math/bits"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/sipacl/sipacl/internal/trie"
+)
+
+// Sense is what a rule of an ACL does with the addresses it covers. The zero
+// Sense is Deny.
+type Sense uint8
+
+// The senses.
+const (
+	Deny Sense = iota
+	Permit
+)
+
+// String gives "deny" or "permit".
+func (s Sense) String() string {
+	if s == Permit {
+		return "permit"
+	}
+	return "deny"
+}
+
+// MarshalText gives "deny" or "permit".
+func (s Sense) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
+// parseSense reads "permit" or "deny" in any letter case, and nothing else.
+func parseSense(s string) (sense Sense, ok bool) {
+	switch {
+	case strings.EqualFold(s, "permit"):
+		return Permit, true
+	case strings.EqualFold(s, "deny"):
+		return Deny, true
+	}
+	return Deny, false
+}
+
+// ACLRule is one rule of an [ACL]: a permitted or denied prefix.
+type ACLRule struct {
+	Sense  Sense
+	Prefix netip.Prefix // host bits do not count
+	Origin Origin
+
+	bare bool // written without a mask
+}
+
+// String gives "deny 203.0.113.0/24".
+func (r ACLRule) String() string { return r.Sense.String() + " " + r.Prefix.String() }
+
+// ParseACLRules reads permit and deny lines as they stand in acl.conf:
+// "deny=0.0.0.0/0,::/0", "permit=192.0.2.0/255.255.255.0,!192.0.2.66". The
+// error names every item that is none.
+//
+//	line = ( "permit" | "deny" ) "=" item { "," item } .
+//	item = [ "!" ] address [ "/" ( bits | netmask ) ] .    "!" is the other sense
+//
+// An address is an IPv4 or IPv6 literal, the latter with or without brackets;
+// a netmask is contiguous and of the address's family. Without a mask a rule
+// covers the one address: "deny=::" is not "deny=::/0".
+func ParseACLRules(lines ...string) ([]ACLRule, error) {
+	var rules []ACLRule
+	var errs []error
+	for _, line := range lines {
+		option, value, _ := strings.Cut(line, "=")
+		sense, ok := parseSense(strings.Trim(option, " \t"))
+		if !ok {
+			errs = append(errs, fmt.Errorf("sipacl: %q: want permit= or deny=", shorten(line)))
+			continue
+		}
+		rs, bad := parseRules(sense, value, func(int) Origin { return Origin{} })
+		rules = append(rules, rs...)
+		for _, e := range bad {
+			errs = append(errs, fmt.Errorf("sipacl: %w", e))
+		}
+	}
+	if len(errs) > 0 {
+		return nil, errors.Join(errs...)
+	}
+	return rules, nil
+}
+
+// parseRules reads the value of a permit or deny line. at tells where the
+// byte at an offset of value was written.
+//
+//	value = item { "," item } .
+func parseRules(sense Sense, value string, at func(off int) Origin) (rules []ACLRule, errs []*LoadError) {
+	off := 0
+	for item := range strings.SplitSeq(value, ",") {
+		text := strings.Trim(item, " \t")
+		start := off + strings.Index(item, text)
+		off += len(item) + 1
+		r, err := parseRule(sense, text)
+		if r.Origin = at(start); err != nil {
+			errs = append(errs, &LoadError{Origin: r.Origin, Value: text, Err: err})
+			continue
+		}
+		rules = append(rules, r)
+	}
+	return rules, errs
+}
+
+// parseRule reads one item.
+//
+//	item = [ "!" ] address [ "/" mask ] .
+func parseRule(sense Sense, item string) (ACLRule, error) {
+	text, inverted := strings.CutPrefix(item, "!")
+	if inverted {
+		sense = Permit - sense
+	}
+	host, mask, masked := strings.Cut(text, "/")
+	switch {
+	case text == "":
+		return ACLRule{}, fmt.Errorf("found %q, want an address", item)
+	case strings.ContainsAny(text, " \t"):
+		return ACLRule{}, fmt.Errorf("%q has a blank in it", shorten(item))
+	}
+	addr, err := ParseAddress(host)
+	if err != nil {
+		return ACLRule{}, err
+	}
+	n := addr.BitLen()
+	if masked {
+		if addr, n, err = parseMask(addr, mask); err != nil {
+			return ACLRule{}, fmt.Errorf("%q: %w", shorten(item), err)
+		}
+	}
+	p, err := plainPrefix(netip.PrefixFrom(addr, n))
+	if err != nil {
+		return ACLRule{}, fmt.Errorf("%q: %w", shorten(item), err)
+	}
+	return ACLRule{Sense: sense, Prefix: p, bare: !masked}, nil
+}
+
+// parseMask reads what follows the "/" of addr. An IPv4 netmask makes an
+// IPv4-mapped address the IPv4 address it stands for.
+//
+//	mask = bits | netmask .
+func parseMask(addr netip.Addr, mask string) (netip.Addr, int, error) {
+	if !strings.ContainsAny(mask, ".:") {
+		n, err := strconv.Atoi(mask)
+		if err != nil || mask != strconv.Itoa(n) || n < 0 || n > addr.BitLen() {
+			return addr, 0, fmt.Errorf("want 0 to %d or a netmask after the /", addr.BitLen())
+		}
+		return addr, n, nil
+	}
+	m, err := netip.ParseAddr(mask)
+	if err == nil && m.Is4() && addr.Is4In6() {
+		addr = addr.Unmap()
+		if m.IsUnspecified() {
+			return addr, 0, errMapped
+		}
+	}
+	if err != nil || m.Zone() != "" || m.BitLen() != addr.BitLen() {
+		return addr, 0, errors.New("want a netmask of the address's family after the /")
+	}
+	n, ok := contiguous(m)
+	if !ok {
+		return addr, 0, errors.New("want a netmask of ones followed by zeros after the /")
+	}
+	return addr, n, nil
+}
+
+// contiguous counts the leading ones of a netmask. ok is false when another
+// one follows them.
+func contiguous(mask netip.Addr) (n int, ok bool) {
+	b := mask.AsSlice()
+	for n/8 < len(b) && b[n/8] == 0xff {
+		n += 8
+	}
+	if n/8 < len(b) {
+		n += bits.LeadingZeros8(^b[n/8])
+	}
+	p, err := mask.Prefix(n)
+	return n, err == nil && p.Addr() == mask
+}
+
+var errMapped = errors.New("want a mask of more than 96 bits for an IPv4-mapped address")
+
+// plainPrefix is the one form of a prefix that is compared: IPv4-mapped ones
+// are IPv4. Host bits stay.
+func plainPrefix(p netip.Prefix) (netip.Prefix, error) {
+	switch addr := p.Addr(); {
+	case !p.IsValid():
+		return p, errors.New("want a valid prefix")
+	case !addr.Is4In6():
+		return p, nil
+	case p.Bits() <= 96:
+		return p, errMapped
+	default:
+		return netip.PrefixFrom(addr.Unmap(), p.Bits()-96), nil
+	}
+}
+
+// ACL is an immutable, ordered list of permitted and denied prefixes with the
+// meaning it has in Asterisk: all rules are looked at, and the last one that
+// covers the address decides. Addresses that no rule covers are permitted.
+//
+// The families are separate, with one exception: a list that denies all of
+// one family (its last /0 rule of that family denies) and holds no rule of
+// the other refuses the other too; see decision acl-family.
+//
+// A nil ACL and the zero one refuse everything. An ACL is safe for concurrent
+// use; a check takes one lookup, however many rules there are.
+type ACL struct {
+	name     string
+	origin   Origin
+	realtime bool
+	loaded   bool // was defined somewhere, and may be without rules
+	rules    []ACLRule
+
+	index *trie.Trie
+	last  []uint32 // by node: 1 + the last rule that covers its prefix
+	shut  [2]uint32
+	// shut[0] is 1 + the rule that refuses all of IPv4 because it denies all
+	// of IPv6, shut[1] the other way round; 0 is none.
+}
+
+// NewACL returns an ACL of these rules, in this order. The error names every
+// rule whose prefix is not valid.
+//
+// Without rules it refuses everything, unlike the [ACL] of a section without
+// rules, which somebody wrote down: what a program filters from elsewhere can
+// come out empty by accident. To permit everything, say so with two rules.
+func NewACL(name string, rules ...ACLRule) (*ACL, error) {
+	a := &ACL{name: name}
+	var errs []error
+	for _, r := range rules {
+		p, err := plainPrefix(r.Prefix)
+		if err == nil && r.Sense > Permit {
+			err = fmt.Errorf("unknown sense %d", r.Sense)
+		}
+		if err != nil {
+			errs = append(errs, &LoadError{Origin: r.Origin, Value: r.Prefix.String(), Err: fmt.Errorf("%s: %w", r.Prefix, err)})
+			continue
+		}
+		r.Prefix = p
+		a.rules = append(a.rules, r)
+	}
+	if len(errs) > 0 {
+		return nil, fmt.Errorf("sipacl: ACL %q: %w", shorten(name), errors.Join(errs...))
+	}
+	a.build()
+	return a, nil
+}
+
+// MustACL is [NewACL] of the rules of lines as [ParseACLRules] reads them,
+// for tests and examples. It panics on an error.
+func MustACL(name string, lines ...string) *ACL {
+	rules, err := ParseACLRules(lines...)
+	if err == nil {
+		var a *ACL
+		if a, err = NewACL(name, rules...); err == nil {
+			return a
+		}
+	}
+	panic(err)
+}
+
+// build makes the index. The trie finds the most specific prefix that covers
+// an address; the rules that cover the address are those of that prefix and
+// of all above it, and only the last of them counts. So each prefix is given
+// the last rule among its own and its parent's.
+func (a *ACL) build() {
+	a.loaded = a.loaded || len(a.rules) > 0
+	prefixes := make([]netip.Prefix, len(a.rules))
+	for i, r := range a.rules {
+		prefixes[i] = r.Prefix.Masked()
+	}
+	a.index = trie.Build(prefixes)
+	a.last = make([]uint32, a.index.Len())
+	for n := range a.index.All { // a prefix comes before those it covers
+		own := a.index.Entries(n)
+		a.last[n] = max(own[len(own)-1]+1, a.last[a.index.Parent(n)])
+	}
+	a.shut = a.shutFamilies()
+}
+
+// shutFamilies finds the rules that speak for the family that has no rule.
+func (a *ACL) shutFamilies() (shut [2]uint32) {
+	var any [2]bool
+	var all [2]uint32 // 1 + the last /0 rule
+	for i, r := range a.rules {
+		f := family(r.Prefix.Addr())
+		any[f] = true
+		if r.Prefix.Bits() == 0 {
+			all[f] = uint32(i) + 1
+		}
+	}
+	for f := range shut {
+		if other := all[1-f]; !any[f] && other > 0 && a.rules[other-1].Sense == Deny {
+			shut[f] = other
+		}
+	}
+	return shut
+}
+
+// family is 0 for IPv4, 1 for IPv6.
+func family(addr netip.Addr) int {
+	if addr.Is4() {
+		return 0
+	}
+	return 1
+}
+
+// Name returns the name; "" for the rules of one consumer.
+func (a *ACL) Name() string {
+	if a == nil {
+		return ""
+	}
+	return a.name
+}
+
+// Origin returns where the ACL is defined: its first section or row.
+func (a *ACL) Origin() Origin {
+	if a == nil {
+		return Origin{}
+	}
+	return a.origin
+}
+
+// Realtime tells whether the ACL comes from a table.
+func (a *ACL) Realtime() bool { return a != nil && a.realtime }
+
+// Len returns the number of rules.
+func (a *ACL) Len() int {
+	if a == nil {
+		return 0
+	}
+	return len(a.rules)
+}
+
+// Rules yields the rules in their order.
+func (a *ACL) Rules() iter.Seq[ACLRule] {
+	return func(yield func(ACLRule) bool) {
+		for i := range a.Len() {
+			if !yield(a.rules[i].masked()) {
+				return
+			}
+		}
+	}
+}
+
+func (r ACLRule) masked() ACLRule {
+	r.Prefix = r.Prefix.Masked()
+	return r
+}
+
+// Check tells whether the ACL permits addr. The decision holds the rule that
+// decided and, as Info, the ACL's name. An IPv4-mapped address is the IPv4
+// address it stands for; the zero Addr is refused.
+func (a *ACL) Check(addr netip.Addr) Decision {
+	addr = plainAddr(addr)
+	cause, rule := a.decide(addr)
+	return a.decision(cause, rule, Source{Addr: addr})
+}
+
+// decide finds the cause and the rule, by its index, -1 for none.
+func (a *ACL) decide(addr netip.Addr) (Cause, int) {
+	switch {
+	case a == nil || !a.loaded:
+		return CauseEmptyACL, -1
+	case !addr.IsValid():
+		return CauseMalformed, -1
+	}
+	if rule := int(a.last[a.index.Longest(addr)]) - 1; rule >= 0 {
+		if a.rules[rule].Sense == Permit {
+			return CausePermit, rule
+		}
+		return CauseDeny, rule
+	}
+	if rule := int(a.shut[family(addr)]) - 1; rule >= 0 {
+		return CauseFamily, rule
+	}
+	return CauseDefault, -1
+}
+
+func (a *ACL) decision(cause Cause, rule int, s Source) Decision {
+	d := Decision{Allowed: permits(cause), Cause: cause, Source: s, Info: a.Name()}
+	if rule >= 0 {
+		d.Origin, d.Prefix = a.rules[rule].Origin, a.rules[rule].Prefix.Masked()
+	}
+	return d
+}
+
+// permits tells whether an ACL that decided with this cause lets the address
+// through.
+func permits(c Cause) bool { return c == CausePermit || c == CauseDefault }
+
+// Explain is Check with a step for every rule.
+func (a *ACL) Explain(addr netip.Addr) Trace {
+	t := Trace{Decision: a.Check(addr)}
+	t.Steps = a.explain(plainAddr(addr))
+	return t
+}
+
+// explain gives the steps: the decision is decide's, the rules are asked one
+// by one.
+func (a *ACL) explain(addr netip.Addr) []Step {
+	cause, decided := a.decide(addr)
+	if a.Len() == 0 {
+		return []Step{{Origin: a.Origin(), Text: a.title(), Note: noteEmpty(cause)}}
+	}
+	var steps []Step
+	for i, r := range a.rules {
+		s := Step{Origin: r.Origin, Subject: addr.String(), Text: r.masked().String(), Matched: r.Prefix.Contains(addr)}
+		switch {
+		case i == decided && cause == CauseFamily:
+			s.Note = "refuses the other address family too, which has no rule"
+		case i == decided:
+			s.Note = "decides"
+		case s.Matched:
+			s.Note = "overruled by a later rule"
+		case addr.IsValid() && r.Prefix.Addr().BitLen() != addr.BitLen():
+			s.Note = "other address family"
+		}
+		steps = append(steps, s)
+	}
+	return steps
+}
+
+func noteEmpty(c Cause) string {
+	if c == CauseDefault {
+		return "no rules: permits"
+	}
+	return c.String()
+}
+
+// title names the ACL for a person.
+func (a *ACL) title() string {
+	if a.Name() == "" {
+		return "ACL (unnamed)"
+	}
+	return "ACL " + a.name
+}
+
+// same tells whether both hold the same rules in the same order.
+func (a *ACL) same(b *ACL) bool {
+	return a.loaded == b.loaded && a.realtime == b.realtime &&
+		slices.EqualFunc(a.rules, b.rules, func(r, s ACLRule) bool {
+			return r.Sense == s.Sense && r.Prefix.Masked() == s.Prefix.Masked()
+		})
+}
+
+// warnings tells what loads but is likely not meant.
+func (a *ACL) warnings() (all []string) {
+	const most = 50 // of one ACL
+	warn := func(o Origin, format string, args ...any) {
+		if len(all) < most {
+			all = append(all, fmt.Sprintf("%s: ACL %q: %s", o, a.name, fmt.Sprintf(format, args...)))
+		}
+	}
+	if len(a.rules) == 0 {
+		warn(a.origin, "no rules, so it permits everything")
+	}
+	for f, rule := range a.shut {
+		if rule > 0 {
+			warn(a.rules[rule-1].Origin, "denies all of %s and says nothing of %s, which is refused too", familyName(1-f), familyName(f))
+		}
+	}
+	later := a.overruled()
+	for i, r := range a.rules {
+		if r.bare && r.Prefix.Addr().IsUnspecified() {
+			warn(r.Origin, "%s is one address; everything is %s/0", r, r.Prefix.Addr())
+		}
+		if p := r.masked().Prefix; p != r.Prefix {
+			warn(r.Origin, "%s has host bits set, it covers %s", r, p)
+		}
+		if later[i] > 0 {
+			by := a.rules[later[i]-1]
+			warn(r.Origin, "%s never decides: %s at %s comes later and covers it", r.masked(), by.masked(), by.Origin)
+		}
+	}
+	return all
+}
+
+// overruled gives, by rule, 1 + the later rule that covers all it covers.
+func (a *ACL) overruled() []uint32 {
+	later := make([]uint32, len(a.rules))
+	for n := range a.index.All {
+		for _, rule := range a.index.Entries(n) {
+			if last := a.last[n]; last != rule+1 {
+				later[rule] = last
+			}
+		}
+	}
+	return later
+}
+
+func familyName(f int) string { return [...]string{"IPv4", "IPv6"}[f] }

@@ -1,0 +1,488 @@
+package sipacl
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/emiago/sipgo/sip"
+)
+
+// maxACLName is the longest name of an ACL, in bytes.
+const maxACLName = 255
+
+// ACLConfig says where named ACLs come from.
+type ACLConfig struct {
+	// Sources are read in this order. A name that one of them defines hides
+	// the same name in those after it, as acl.conf hides the realtime table.
+	Sources []ACLSource
+}
+
+// ACLSet is one immutable generation of named ACLs. It is safe for concurrent
+// use and stays valid for as long as it is held. A nil set knows no name.
+type ACLSet struct {
+	byName map[string]*ACL
+	order  []*ACL // as they were defined
+	gen    uint64
+}
+
+// Lookup returns the ACL of that name, letter case included.
+func (s *ACLSet) Lookup(name string) (*ACL, bool) {
+	if s == nil {
+		return nil, false
+	}
+	a, ok := s.byName[name]
+	return a, ok
+}
+
+// All yields the ACLs in the order in which they are defined.
+func (s *ACLSet) All() iter.Seq[*ACL] {
+	return func(yield func(*ACL) bool) {
+		if s == nil {
+			return
+		}
+		for _, a := range s.order {
+			if !yield(a) {
+				return
+			}
+		}
+	}
+}
+
+// Len returns the number of ACLs.
+func (s *ACLSet) Len() int {
+	if s == nil {
+		return 0
+	}
+	return len(s.order)
+}
+
+// Generation counts the loads of the handle that the set belongs to, from 1.
+func (s *ACLSet) Generation() uint64 {
+	if s == nil {
+		return 0
+	}
+	return s.gen
+}
+
+// Bind makes the list of a consumer out of this generation; see [ACLs.Bind].
+func (s *ACLSet) Bind(names string, base ...ACLRule) (*ACLList, error) {
+	return bindNames(names, base).pin(s)
+}
+
+// BindLines makes the list of a consumer out of this generation; see
+// [ACLs.BindLines].
+func (s *ACLSet) BindLines(lines ...ACLLine) (*ACLList, error) { return bindLines(lines).pin(s) }
+
+// ACLs holds the named ACLs in service: the handle to bind lists with. It
+// stays valid across reloads and is safe for concurrent use. A nil handle and
+// the zero one know no name.
+type ACLs struct {
+	perm *Permissions
+	part *part
+}
+
+// NewACLs loads named ACLs that stand alone. The error names every mistake of
+// every file and table.
+func NewACLs(ctx context.Context, cfg ACLConfig) (*ACLs, error) {
+	if len(cfg.Sources) == 0 {
+		return nil, errors.New("sipacl: ACLs: want a source")
+	}
+	perm, err := Open(ctx, Config{ACLs: cfg})
+	if err != nil {
+		return nil, err
+	}
+	return perm.ACLs(), nil
+}
+
+// Set returns the generation in service.
+func (a *ACLs) Set() *ACLSet {
+	if a == nil || a.perm == nil {
+		return nil
+	}
+	return a.perm.Snapshot().ACLs()
+}
+
+// Reload loads the ACLs anew and puts them in service together. On error the
+// generation in service stays. See [Permissions.Reload] for what concurrent
+// calls can rely on.
+func (a *ACLs) Reload(ctx context.Context) (ReloadReport, error) {
+	if a == nil || a.perm == nil {
+		return ReloadReport{}, fmt.Errorf("sipacl: ACLs: %w", ErrUnknown)
+	}
+	return a.perm.reload(ctx, a.part)
+}
+
+// Status tells how fresh the generation in service is.
+func (a *ACLs) Status() Status {
+	if a == nil || a.perm == nil {
+		return Status{}
+	}
+	return a.perm.status(a.part)
+}
+
+// OnReload calls f once after each reload. The report's Changed names the
+// ACLs that came, went or have other rules now, so that a consumer binds
+// again only when one of its own did; see [ACLList.Uses].
+func (a *ACLs) OnReload(f func(ReloadReport)) (stop func()) {
+	if a == nil || a.perm == nil {
+		return func() {}
+	}
+	return a.perm.subscribe(a.part, f)
+}
+
+// Bind makes the list of a consumer: the rules of its own, if any, and the
+// ACLs named, as in an option "acl=lan,trunks". An address must pass each.
+//
+// The list is pinned: as an Asterisk consumer it keeps the generation it was
+// made from until it is made again. A name that is empty or not defined is an
+// error that wraps [ErrUnknown], and no list; a name given twice counts once.
+// No names at all, "", are no ACLs; without rules such a list refuses
+// everything.
+func (a *ACLs) Bind(names string, base ...ACLRule) (*ACLList, error) {
+	return a.Set().Bind(names, base...)
+}
+
+// BindLines is Bind from the lines of a consumer as they stand in its
+// section. All permit and deny lines make up the rules of its own, in their
+// order and wherever the acl lines stand.
+func (a *ACLs) BindLines(lines ...ACLLine) (*ACLList, error) { return a.Set().BindLines(lines...) }
+
+// Follow is Bind for a consumer that wants every reload at once. A name that
+// a later generation does not define turns the list into a refusal until it
+// is back.
+func (a *ACLs) Follow(names string, base ...ACLRule) (*ACLList, error) {
+	return a.follow(bindNames(names, base))
+}
+
+// FollowLines is Follow from the lines of a consumer; see BindLines.
+func (a *ACLs) FollowLines(lines ...ACLLine) (*ACLList, error) { return a.follow(bindLines(lines)) }
+
+func (a *ACLs) follow(b *binding) (*ACLList, error) {
+	l, err := b.pin(a.Set())
+	if err != nil {
+		return nil, err
+	}
+	l.live, l.acls = a, nil
+	return l, nil
+}
+
+// ACLLine is a line of a consumer, such as a SIP endpoint or a column of its
+// row.
+type ACLLine struct {
+	Option string // "permit", "deny" or "acl", in any letter case
+	Value  string // rules as in [ParseACLRules], or names of ACLs
+	Origin Origin
+}
+
+// binding collects what a list is made of, and the mistakes.
+type binding struct {
+	rules  []ACLRule
+	base   bool // there are lines of the consumer's own
+	names  []string
+	from   []Origin // of names
+	errors []error
+}
+
+func bindNames(names string, base []ACLRule) *binding {
+	b := &binding{rules: base, base: len(base) > 0}
+	if names != "" {
+		b.addNames(ACLLine{Value: names})
+	}
+	return b
+}
+
+func bindLines(lines []ACLLine) *binding {
+	b := &binding{}
+	for _, l := range lines {
+		if strings.EqualFold(l.Option, "acl") {
+			b.addNames(l)
+			continue
+		}
+		sense, ok := parseSense(l.Option)
+		if !ok {
+			b.errors = append(b.errors, &LoadError{Origin: l.Origin, Value: l.Option,
+				Err: fmt.Errorf("found option %q, want permit, deny or acl", shorten(l.Option))})
+			continue
+		}
+		b.base = true
+		rules, errs := parseRules(sense, l.Value, l.Origin.shift)
+		b.rules = append(b.rules, rules...)
+		for _, e := range errs {
+			b.errors = append(b.errors, e)
+		}
+	}
+	return b
+}
+
+// shift is the origin of what stands off bytes further in the line.
+func (o Origin) shift(off int) Origin {
+	if o.Col > 0 {
+		o.Col += off
+	}
+	return o
+}
+
+// addNames reads the value of an acl line.
+//
+//	value = name { "," name } .
+func (b *binding) addNames(l ACLLine) {
+	for name := range strings.SplitSeq(l.Value, ",") {
+		switch name = strings.Trim(name, " \t"); {
+		case name == "":
+			b.errors = append(b.errors, &LoadError{Origin: l.Origin, Value: l.Value,
+				Err: fmt.Errorf("found an empty name in %q, want the name of an ACL: %w", shorten(l.Value), ErrUnknown)})
+		case !slices.Contains(b.names, name):
+			b.names, b.from = append(b.names, name), append(b.from, l.Origin)
+		}
+	}
+}
+
+// pin looks the names up in s.
+func (b *binding) pin(s *ACLSet) (*ACLList, error) {
+	l := &ACLList{names: b.names}
+	errs := b.errors
+	if b.base {
+		base, err := NewACL("", b.rules...)
+		if err != nil {
+			errs = append(errs, err)
+		}
+		l.base = base
+	}
+	for i, name := range b.names {
+		a, ok := s.Lookup(name)
+		if !ok {
+			errs = append(errs, &LoadError{Origin: b.from[i], Value: name, Err: fmt.Errorf("ACL %q: %w", shorten(name), ErrUnknown)})
+		}
+		l.acls = append(l.acls, a)
+	}
+	if len(errs) > 0 {
+		return nil, fmt.Errorf("sipacl: %w", errors.Join(errs...))
+	}
+	return l, nil
+}
+
+// ACLList is what a consumer asks: its own rules first, if it has any, then
+// named ACLs. An address must pass each of them. A list without rules and
+// names, a nil one and the zero one refuse everything.
+//
+// It is safe for concurrent use; a check takes no lock and allocates nothing.
+type ACLList struct {
+	base  *ACL // nil: no lines of its own
+	names []string
+	acls  []*ACL // by names, when pinned
+	live  *ACLs  // asked for the names, when following
+}
+
+// Names yields the names of the list in order.
+func (l *ACLList) Names() iter.Seq[string] {
+	if l == nil {
+		return slices.Values([]string(nil))
+	}
+	return slices.Values(l.names)
+}
+
+// Uses tells whether one of these names is in the list: whether a reload that
+// changed them concerns its consumer.
+func (l *ACLList) Uses(names ...string) bool {
+	return l != nil && slices.ContainsFunc(names, func(n string) bool { return slices.Contains(l.names, n) })
+}
+
+// Check tells whether addr passes the list. The decision is that of the ACL
+// that refuses, or of the last one in which a rule permits; Info is its name.
+func (l *ACLList) Check(addr netip.Addr) Decision { return l.CheckSource(Source{Addr: addr}) }
+
+// CheckSource is Check for the address of s.
+func (l *ACLList) CheckSource(s Source) Decision {
+	s.Addr = plainAddr(s.Addr)
+	v := l.decide(s.Addr)
+	d := v.acl.decision(v.cause, v.rule, s)
+	if v.cause == CauseUnknownACL {
+		d.Info = v.name
+	}
+	return d
+}
+
+// CheckRequest is Check for the socket that req came from. It is a [Check].
+func (l *ACLList) CheckRequest(req *sip.Request) Decision {
+	s, err := SourceOf(req)
+	if err != nil {
+		return Decision{Cause: CauseNoSource}
+	}
+	return l.CheckSource(s)
+}
+
+// Allow is CheckSource in the shape that [ReadFilter], [NewListener] and
+// [NewPacketConn] take.
+func (l *ACLList) Allow(s Source) bool { return permits(l.decide(plainAddr(s.Addr)).cause) }
+
+// verdict is a decision before it is written out.
+type verdict struct {
+	cause Cause
+	rule  int // of acl; -1 is none
+	acl   *ACL
+	name  string
+}
+
+// decide asks the ACLs in order. What it returns permits only if all do.
+func (l *ACLList) decide(addr netip.Addr) verdict {
+	v := verdict{cause: CauseEmptyACL, rule: -1}
+	if l == nil {
+		return v
+	}
+	if l.base != nil {
+		if v = v.and(l.base, "", addr); !permits(v.cause) {
+			return v
+		}
+	}
+	set := l.live.Set()
+	for i, name := range l.names {
+		a := l.named(set, i)
+		if a == nil {
+			return verdict{cause: CauseUnknownACL, rule: -1, name: name}
+		}
+		if v = v.and(a, name, addr); !permits(v.cause) {
+			return v
+		}
+	}
+	return v
+}
+
+// named returns the ACL of the i-th name, nil if set does not know it.
+func (l *ACLList) named(set *ACLSet, i int) *ACL {
+	if l.live == nil {
+		return l.acls[i]
+	}
+	a, _ := set.Lookup(l.names[i])
+	return a
+}
+
+// and is the verdict of a, or v itself where a has no rule to show for it.
+func (v verdict) and(a *ACL, name string, addr netip.Addr) verdict {
+	cause, rule := a.decide(addr)
+	if cause == CauseDefault && v.cause == CausePermit {
+		return v
+	}
+	return verdict{cause, rule, a, name}
+}
+
+// Explain is Check with a step for every rule of every ACL.
+func (l *ACLList) Explain(addr netip.Addr) Trace {
+	t := Trace{Decision: l.Check(addr)}
+	if l == nil {
+		return t
+	}
+	addr = plainAddr(addr)
+	if l.base != nil {
+		t.Steps = append(t.Steps, l.base.explain(addr)...)
+	}
+	set := l.live.Set()
+	for i, name := range l.names {
+		a := l.named(set, i)
+		if a == nil {
+			t.Steps = append(t.Steps, Step{Text: "ACL " + name, Note: CauseUnknownACL.String()})
+			continue
+		}
+		for _, s := range a.explain(addr) {
+			s.Text = name + ": " + strings.TrimPrefix(s.Text, "ACL "+name)
+			t.Steps = append(t.Steps, s)
+		}
+	}
+	return t
+}
+
+// ACLFor returns the check of a list that pick chooses for each request: that
+// of the endpoint by its listener, From user or digest user. A request for
+// which pick returns nil is refused.
+//
+// What pick reads in the request is written by the sender. A user is known
+// only after digest verification; until then, a list picked by From user
+// keeps honest endpoints to their addresses and does no more.
+func ACLFor(pick func(req *sip.Request) *ACLList) Check {
+	return func(req *sip.Request) Decision { return pick(req).CheckRequest(req) }
+}
+
+// ContactConfig says how [ACLList.CheckContacts] treats what is no address.
+type ContactConfig struct {
+	// SkipNames lets Contacts with a host name pass unasked; unset, they are
+	// refused. The check looks up no names: whoever resolves one later must
+	// ask about the addresses then.
+	SkipNames bool
+}
+
+// CheckContacts tells whether every Contact of req leads to an address that
+// passes the list, as contact_acl does for REGISTER: its host, and its maddr
+// parameter if it has one. It stands beside the check of the source. Right of
+// the decision is the Contact that was refused.
+//
+// Contacts that are no SIP URI are refused. A request without Contact, and a
+// "Contact: *" that stands alone, bind nothing and are allowed.
+func (l *ACLList) CheckContacts(req *sip.Request, cfg ContactConfig) Decision {
+	if req == nil {
+		return Decision{Cause: CauseMalformed}
+	}
+	s, _ := SourceOf(req) // tells who it was; not asked about
+	contacts := req.GetHeaders("Contact")
+	d := Decision{Allowed: true, Cause: CauseNoContact, Source: s}
+	for _, h := range contacts {
+		c, ok := h.(*sip.ContactHeader)
+		if !ok {
+			return Decision{Cause: CauseMalformed, Source: s, Right: shorten(h.Value())}
+		}
+		if c.Address.Wildcard && c.Address.User == "" {
+			if len(contacts) > 1 {
+				return Decision{Cause: CauseMalformed, Source: s, Right: "*"}
+			}
+			return Decision{Allowed: true, Cause: CauseStar, Source: s, Right: "*"}
+		}
+		if d = l.checkContact(c.Address, cfg); !d.Allowed {
+			d.Source, d.Right = s, shorten(c.Address.String())
+			return d
+		}
+		d.Source = s
+	}
+	return d
+}
+
+// Contacts is CheckContacts as a [Check].
+func (l *ACLList) Contacts(cfg ContactConfig) Check {
+	return func(req *sip.Request) Decision { return l.CheckContacts(req, cfg) }
+}
+
+func (l *ACLList) checkContact(u sip.Uri, cfg ContactConfig) Decision {
+	if !strings.EqualFold(u.Scheme, "sip") && !strings.EqualFold(u.Scheme, "sips") {
+		return Decision{Cause: CauseMalformed, Info: "no SIP URI"}
+	}
+	d := l.checkHost(u.Host, cfg)
+	if maddr, ok := u.UriParams.Get("maddr"); ok && d.Allowed {
+		d = l.checkHost(maddr, cfg)
+	}
+	return d
+}
+
+// checkHost asks about a host as it stands in a URI. What a resolver might
+// take for an address though it is none ("10.1", "0x0a000001") is refused.
+func (l *ACLList) checkHost(host string, cfg ContactConfig) Decision {
+	if a, err := netip.ParseAddr(strings.TrimSuffix(strings.TrimPrefix(host, "["), "]")); err == nil && a.Zone() == "" {
+		return l.Check(a)
+	}
+	switch _, ok := hostName(host); {
+	case !ok:
+		return Decision{Cause: CauseMalformed, Info: "host is neither address nor name"}
+	case !cfg.SkipNames:
+		return Decision{Cause: CauseMalformed, Info: "host is a name"}
+	}
+	return l.empty()
+}
+
+// empty lets pass, unless the list refuses everything.
+func (l *ACLList) empty() Decision {
+	if l == nil || l.base == nil && len(l.names) == 0 {
+		return Decision{Cause: CauseEmptyACL}
+	}
+	return Decision{Allowed: true, Cause: CauseDefault, Info: "host is a name"}
+}
