@@ -245,7 +245,7 @@ func (t aclTable) row(r sqlrows.Row) (row ACLRow, errs []error) {
 		bad(t.colName, errors.New("want a name"))
 	}
 	if t.colOrder >= 0 {
-		n, err := sqlrows.Integer(r.Values[t.colOrder], math.MinInt32, math.MaxInt32)
+		n, err := sqlrows.Integer(r.Values[t.colOrder], math.MinInt64, math.MaxInt64)
 		if err != nil {
 			bad(t.colOrder, err)
 		}

@@ -1,0 +1,413 @@
+package sipacl
+
+import (
+	"context"
+	"fmt"
+	"iter"
+	"math/bits"
+	"net/netip"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"testing/fstest"
+
+	"github.com/stretchr/testify/require"
+)
+
+func init() {
+	conformance["asterisk-acl"] = askAsteriskACL
+	conformance["asterisk-unit"] = askAsteriskUnit
+}
+
+// aclCase is one recorded Asterisk process.
+type aclCase struct {
+	ID      string
+	Conf    *string `json:"acl_conf"`
+	Files   map[string]string
+	Options struct {
+		Exec       bool   `json:"execincludes"`
+		Systemname string `json:"systemname"`
+	}
+	Realtime *struct {
+		Schema string
+		Rows   []map[string]any
+	}
+	Phases []struct {
+		Write *struct{ File, Text string }
+		// Unlink is the name of a file that is removed.
+		Unlink  string
+		Show    map[string]string `json:"acl_show"`
+		Queries []aclQuery
+	}
+}
+
+type aclQuery struct {
+	Lines [][2]string
+	ACLs  []struct {
+		Name    string
+		Invalid bool
+		Rules   []string
+	}
+	Results []struct {
+		Src      string
+		Parsed   bool `json:"src_parsed"`
+		Decision string
+	}
+}
+
+func (q aclQuery) sources() (all []origSource) {
+	for _, r := range q.Results {
+		all = append(all, origSource{r.Src, r.Parsed})
+	}
+	return all
+}
+
+// askable tells whether the lines are lines of a consumer. The recorder also
+// fed other words to the function behind them, which looks at first letters.
+func (q aclQuery) askable() bool {
+	return !slices.ContainsFunc(q.Lines, func(l [2]string) bool {
+		return !slices.Contains([]string{"permit", "deny", "acl"}, strings.ToLower(l[0]))
+	})
+}
+
+var schemaColumns = regexp.MustCompile(`(?i)(\w+) (?:TEXT|INTEGER|VARCHAR|CHAR|INT|REAL)`)
+
+// run goes through the phases. It calls each for every phase, after the files
+// are as they were in it.
+func (c *aclCase) run(each func(phase int, files map[string]string)) {
+	files := map[string]string{}
+	for name, text := range c.Files {
+		files[name] = text
+	}
+	if c.Conf != nil {
+		files["acl.conf"] = *c.Conf
+	}
+	for i, p := range c.Phases {
+		if p.Write != nil {
+			files[p.Write.File] = p.Write.Text
+		}
+		if p.Unlink != "" {
+			delete(files, p.Unlink)
+		}
+		each(i, files)
+	}
+}
+
+func (c *aclCase) columns() (names []string) {
+	for _, m := range schemaColumns.FindAllStringSubmatch(c.Realtime.Schema, -1) {
+		names = append(names, m[1])
+	}
+	return names
+}
+
+// modelled is what the model of the original answers with these switches on:
+// by phase, query and source.
+func (c *aclCase) modelled(on aclSwitch) (answers [][][]bool, m *aclOriginal, bad []map[string]bool) {
+	m = &aclOriginal{on: on, exec: c.Options.Exec, systemname: c.Options.Systemname}
+	if c.Realtime != nil {
+		m.table, m.rows, m.columns = true, c.Realtime.Rows, c.columns()
+	}
+	c.run(func(phase int, files map[string]string) {
+		m.files = files
+		m.load()
+		var as [][]bool
+		for _, q := range c.Phases[phase].Queries {
+			if q.askable() {
+				as = append(as, m.ask(q.Lines, q.sources()))
+			} else {
+				as = append(as, nil)
+			}
+		}
+		answers = append(answers, as)
+		bad = append(bad, m.bad)
+	})
+	return answers, m, bad
+}
+
+// ours is what we answer, and the errors of each phase's load.
+func (c *aclCase) ours(t *testing.T) (answers [][][]bool, errs []error, sets []*ACLSet) {
+	ctx := context.Background()
+	fsys := fstest.MapFS{}
+	cfg := ACLConfig{Sources: []ACLSource{ACLConf{FS: fsys}}}
+	if c.Realtime != nil {
+		s := SQLACLs{DB: aclTableDB(t, c.columns(), c.Realtime.Rows), Table: "acls", SystemName: c.Options.Systemname}
+		if !strings.Contains(strings.ToLower(c.Realtime.Schema), "rule_order") {
+			s.OrderCol = NoColumn
+		}
+		cfg.Sources = append(cfg.Sources, s)
+	}
+	var acls *ACLs
+	c.run(func(phase int, files map[string]string) {
+		clear(fsys)
+		for name, text := range files {
+			fsys[name] = &fstest.MapFile{Data: []byte(text)}
+		}
+		var err error
+		if acls == nil {
+			acls, err = NewACLs(ctx, cfg)
+		} else {
+			_, err = acls.Reload(ctx)
+		}
+		errs, sets = append(errs, err), append(sets, acls.Set())
+		var as [][]bool
+		for _, q := range c.Phases[phase].Queries {
+			var lines []ACLLine
+			for _, l := range q.Lines {
+				lines = append(lines, ACLLine{Option: l[0], Value: l[1]})
+			}
+			list, _ := acls.BindLines(lines...) // an error is a nil list, which refuses
+			var a []bool
+			for _, r := range q.Results {
+				addr, _ := netip.ParseAddr(r.Src)
+				d := list.Check(addr)
+				require.Equal(t, d, list.Explain(addr).Decision)
+				a = append(a, d.Allowed)
+			}
+			as = append(as, a)
+		}
+		answers = append(answers, as)
+	})
+	return answers, errs, sets
+}
+
+// lines are the places of the errors of a load.
+func aclErrorLines(err error) map[string]bool {
+	lines := map[string]bool{}
+	for _, e := range loadErrors(err) {
+		lines[fmt.Sprintf("%s:%d", e.Origin.Name, e.Origin.Line)] = true
+	}
+	return lines
+}
+
+// loadErrors takes a joined error apart.
+func loadErrors(err error) (all []*LoadError) {
+	switch e := err.(type) {
+	case nil:
+	case *LoadError:
+		all = append(all, e)
+	case interface{ Unwrap() []error }:
+		for _, e := range e.Unwrap() {
+			all = append(all, loadErrors(e)...)
+		}
+	case interface{ Unwrap() error }:
+		all = loadErrors(e.Unwrap())
+	}
+	return all
+}
+
+func askAsteriskACL(t *testing.T, r *report, lines iter.Seq[[]byte]) {
+	rules := newReport(r.name+" (rules as recorded)", r.dir)
+	shown := newReport(r.name+" (acl show)", r.dir)
+	for line := range lines {
+		var c aclCase
+		decode(t, line, &c)
+		c.compare(t, r, shown)
+		for _, p := range c.Phases {
+			for _, q := range p.Queries {
+				q.askRules(rules)
+			}
+		}
+	}
+	for _, extra := range []*report{rules, shown} {
+		fmt.Println(extra)
+		require.Zero(t, extra.wrong, "%v", extra.complaints)
+	}
+}
+
+// compare asks the questions of a case. A difference is explained by the
+// smallest set of decisions that turns the model's answer into ours.
+func (c *aclCase) compare(t *testing.T, r, shown *report) {
+	ours, errs, sets := c.ours(t)
+	off, m, _ := c.modelled(0)
+	on, all, bad := c.modelled(aclAll)
+	touched := m.touched | all.touched
+	models := map[aclSwitch][][][]bool{0: off, aclAll: on}
+	for i, p := range c.Phases {
+		lines := aclErrorLines(errs[i])
+		agreed := (errs[i] == nil) == (len(bad[i]) == 0)
+		if !agreed || !all.vague && errs[i] != nil && !sameLines(lines, bad[i]) {
+			r.unexplained("%s phase %d: refused for %v, the lint says %v: %v", c.ID, i, lines, bad[i], errs[i])
+			r.total--
+		}
+		if touched == 0 || touched&^(aclFamily|aclEmpty|aclSourceID) == 0 {
+			compareShown(shown, c.ID, sets[i], p.Show)
+		}
+		for j, q := range p.Queries {
+			for k, res := range q.Results {
+				got, want := ours[i][j][k], res.Decision == "allow"
+				about := fmt.Sprintf("%s phase %d %q from %s", c.ID, i, q.Lines, res.Src)
+				switch {
+				case !q.askable():
+					r.unaskable("the options of a consumer are permit, deny and acl")
+				case got != on[i][j][k]:
+					r.unexplained("%s: ours %v, the decisions prescribe %v", about, got, on[i][j][k])
+				case m.beyond == 0 && off[i][j][k] != want:
+					r.unexplained("%s: recorded %v, the model says %v", about, want, off[i][j][k])
+				case got == want:
+					r.agree()
+				default:
+					s := smallestSet(touched, func(s aclSwitch) bool {
+						if m.beyond&^s != 0 {
+							return false
+						}
+						if models[s] == nil {
+							models[s], _, _ = c.modelled(s)
+						}
+						return models[s][i][j][k] == got
+					})
+					if s == 0 {
+						r.unexplained("%s: ours %v, recorded %v", about, got, want)
+						continue
+					}
+					r.differ(s.String())
+				}
+			}
+		}
+	}
+}
+
+func sameLines(a, b map[string]bool) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	for k := range a {
+		if !b[k] {
+			return false
+		}
+	}
+	return true
+}
+
+// smallestSet returns the smallest subset of touched that explains, 0 if none
+// does.
+func smallestSet(touched aclSwitch, explains func(aclSwitch) bool) aclSwitch {
+	for n := 1; n <= aclSwitches; n++ {
+		for s := aclSwitch(1); s <= aclAll; s++ {
+			if s&^touched == 0 && bits.OnesCount16(uint16(s)) == n && explains(s) {
+				return s
+			}
+		}
+	}
+	return 0
+}
+
+// askRules asks the rules as the original had read them, where they can be
+// written down here. No parser of ours but that of rules is in between.
+func (q aclQuery) askRules(r *report) {
+	l := &ACLList{}
+	for _, a := range q.ACLs {
+		if a.Invalid {
+			l.names, l.acls = append(l.names, a.Name), append(l.acls, nil)
+			continue
+		}
+		var lines []string
+		for _, rule := range a.Rules {
+			lines = append(lines, strings.Replace(strings.Replace(rule, "allow ", "permit=", 1), "deny ", "deny=", 1))
+		}
+		rules, err := ParseACLRules(lines...)
+		if err != nil {
+			for range q.Results {
+				r.unaskable("a mask that is not contiguous")
+			}
+			return
+		}
+		acl := &ACL{name: a.Name, rules: rules, loaded: true}
+		acl.build()
+		l.names, l.acls = append(l.names, a.Name), append(l.acls, acl)
+	}
+	for _, res := range q.Results {
+		addr, err := netip.ParseAddr(res.Src)
+		got, want := l.Check(addr), res.Decision == "allow"
+		switch {
+		case got.Allowed == want:
+			r.agree()
+		case err != nil || !res.Parsed:
+			r.differ(aclSourceID.String())
+		case len(q.ACLs) == 0:
+			r.differ(aclEmpty.String())
+		case got.Cause == CauseFamily && speaksForOneFamily(q.ACLs[slices.IndexFunc(q.ACLs, func(a struct {
+			Name    string
+			Invalid bool
+			Rules   []string
+		}) bool {
+			return a.Name == got.Info
+		})].Rules, addr):
+			r.differ(aclFamily.String())
+		default:
+			r.unexplained("%v from %s: ours %v, recorded %v", q.ACLs, res.Src, got, want)
+		}
+	}
+}
+
+// speaksForOneFamily tells from the text of rules that none is of addr's
+// family and that the last one for everything denies.
+func speaksForOneFamily(rules []string, addr netip.Addr) bool {
+	last := ""
+	for _, r := range rules {
+		if strings.Contains(r, ":") == addr.Unmap().Is6() {
+			return false
+		}
+		if strings.HasSuffix(r, " 0.0.0.0/0.0.0.0") || strings.HasSuffix(r, " ::/::") {
+			last = r
+		}
+	}
+	return strings.HasPrefix(last, "deny ")
+}
+
+// compareShown compares the text of "acl show" and "acl show NAME".
+func compareShown(r *report, id string, set *ACLSet, show map[string]string) {
+	for command, want := range show {
+		got := set.Show()
+		if name, ok := strings.CutPrefix(command, "acl show "); ok {
+			got = set.ShowACL(name)
+		}
+		if got == want {
+			r.agree()
+		} else {
+			r.unexplained("%s %s: ours %q, recorded %q", id, command, got, want)
+		}
+	}
+}
+
+// askAsteriskUnit asks what the original's own test states as facts.
+func askAsteriskUnit(t *testing.T, r *report, lines iter.Seq[[]byte]) {
+	for line := range lines {
+		var c struct {
+			Kind, Sense, Rule, ACL, Src, Decision string
+			Rules                                 [][2]string
+		}
+		decode(t, line, &c)
+		switch c.Kind {
+		case "invalid":
+			if _, err := ParseACLRules(c.Sense + "=" + c.Rule); err == nil {
+				r.unexplained("%s=%s loads", c.Sense, c.Rule)
+				continue
+			}
+			r.agree()
+		case "decision":
+			var text []string
+			var lines []ACLLine
+			for _, l := range c.Rules {
+				lines = append(lines, ACLLine{Option: l[0], Value: l[1]})
+				text = append(text, l[0]+"="+l[1])
+			}
+			list, err := (*ACLSet)(nil).BindLines(lines...)
+			require.NoError(t, err)
+			addr, err := netip.ParseAddr(c.Src)
+			require.NoError(t, err)
+			m := &aclOriginal{on: aclFamily}
+			got, want := list.Check(addr).Allowed, c.Decision == "allow"
+			switch prescribed := m.ask(c.Rules, []origSource{{c.Src, true}})[0]; {
+			case got != prescribed:
+				r.unexplained("%v from %s: ours %v, the decisions prescribe %v", text, c.Src, got, prescribed)
+			case got == want:
+				r.agree()
+			default:
+				r.differ(m.touched.String())
+			}
+		default:
+			r.unaskable("unknown kind " + c.Kind)
+		}
+	}
+}
