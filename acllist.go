@@ -470,13 +470,19 @@ func (l *ACLList) checkHost(host string, cfg ContactConfig) Decision {
 	if a, err := netip.ParseAddr(strings.TrimSuffix(strings.TrimPrefix(host, "["), "]")); err == nil && a.Zone() == "" {
 		return l.Check(a)
 	}
-	switch _, ok := hostName(host); {
-	case !ok:
+	switch name, ok := hostName(host); {
+	case !ok || hexNumber(name[strings.LastIndexByte(name, '.')+1:]):
 		return Decision{Cause: CauseMalformed, Info: "host is neither address nor name"}
 	case !cfg.SkipNames:
 		return Decision{Cause: CauseMalformed, Info: "host is a name"}
 	}
 	return l.empty()
+}
+
+// hexNumber tells "0xa", which resolvers take for a part of an IPv4 address.
+func hexNumber(s string) bool {
+	digits, ok := strings.CutPrefix(s, "0x")
+	return ok && strings.Trim(digits, "0123456789abcdef") == ""
 }
 
 // empty lets pass, unless the list refuses everything.

@@ -1,0 +1,846 @@
+package sipacl
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"iter"
+	"math/rand/v2"
+	"net/netip"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/fstest"
+
+	"github.com/emiago/sipgo/sip"
+	"github.com/stretchr/testify/require"
+)
+
+func aclFS(text string) fstest.MapFS { return fstest.MapFS{"acl.conf": {Data: []byte(text)}} }
+
+func loadACLs(text string) (*ACLs, error) {
+	return NewACLs(context.Background(), ACLConfig{Sources: []ACLSource{ACLConf{FS: aclFS(text)}}})
+}
+
+func mustACLs(t testing.TB, text string) *ACLs {
+	acls, err := loadACLs(text)
+	require.NoError(t, err)
+	return acls
+}
+
+func addr(s string) netip.Addr { return netip.MustParseAddr(s) }
+
+func TestLastMatchWins(t *testing.T) {
+	a := MustACL("lan", "deny=0.0.0.0/0,::/0", "permit=10.0.0.0/8,2001:db8::/32", "deny=10.1.0.0/16", "permit=10.1.2.3")
+	for ip, want := range map[string]string{
+		"10.1.2.3":        "10.1.2.3 allowed: ACL permits 10.1.2.3/32",
+		"::ffff:10.1.2.3": "10.1.2.3 allowed: ACL permits 10.1.2.3/32",
+		"10.1.2.4":        "10.1.2.4 refused: ACL denies 10.1.0.0/16",
+		"10.2.0.1":        "10.2.0.1 allowed: ACL permits 10.0.0.0/8",
+		"192.0.2.1":       "192.0.2.1 refused: ACL denies 0.0.0.0/0",
+		"2001:db8::1%eth": "2001:db8::1 allowed: ACL permits 2001:db8::/32",
+		"::1":             "::1 refused: ACL denies ::/0",
+	} {
+		d := a.Check(addr(ip))
+		require.Equal(t, strings.Fields(want)[1] == "allowed:", d.Allowed, ip)
+		require.Contains(t, d.String(), strings.Join(strings.Fields(want)[1:], " "))
+		require.Equal(t, "lan", d.Info)
+	}
+}
+
+func TestNothingMatchedPermits(t *testing.T) {
+	d := MustACL("ban", "deny=192.0.2.66").Check(addr("192.0.2.1"))
+	require.True(t, d.Allowed)
+	require.Equal(t, CauseDefault, d.Cause)
+}
+
+// Each decision refuses what it names, and takes what lies just outside it.
+func TestDecisionACLLiteral(t *testing.T) {
+	for _, item := range []string{
+		"10/8", "10.1", "010.0.0.1", "0x0a.0.0.1", "167837955", "10.0.0.0/08", "10.0.0.0/+8", "10.0.0.0/ 8",
+		"10.0.0.0/8abc", "10.0.0.0/8/16", "10.0.0.0/0x8", "10.0.0.0/33", "10.0.0.0/-1", "10.0.0.0/", "10.0.0.0/4294967304",
+		"10.0.0.0/255.0.255.0", "10.0.0.3/0.0.0.255", "10.0.0.0/255.255", "10.0.0.0/::ffff:255.0.0.0", "10.0.0.0/[255.0.0.0]",
+		"2001:db8::/ffff:0:ffff::", "2001:db8::/255.0.0.0", "2001:db8::/129", "fe80::1%lo", "fe80::%1/64",
+		"[10.0.0.1]", "[::1", "::1]", "[::1]x", "[10.0.0.0/8]", "[2001:db8::/32]", "::ffff:0:0/96", "::ffff:10.0.0.0/8",
+		"::ffff:10.0.0.0/0.0.0.0", "10.1.2.3:5060", "[::1]:5060", "localhost", "any", "*", "10.0.0.1-10.0.0.9", "",
+		"!", "!!10.0.0.1", "! 10.0.0.1", "10.0.0.0/!8", "10.0.0.0 /8", "10.0.0.0/8 10.0.0.1", `"10.0.0.1"`, "10.0.0.1;", "10.0.0.0/8,",
+	} {
+		_, err := ParseACLRules("permit=" + item)
+		require.Error(t, err, item)
+	}
+	for item, want := range map[string]string{
+		"10.0.0.0/8":                "permit 10.0.0.0/8",
+		"10.0.0.0/255.0.0.0":        "permit 10.0.0.0/8",
+		"10.1.2.3/8":                "permit 10.1.2.3/8",
+		"10.1.2.3":                  "permit 10.1.2.3/32",
+		"0.0.0.0/0":                 "permit 0.0.0.0/0",
+		"0.0.0.0/0.0.0.0":           "permit 0.0.0.0/0",
+		"::/::":                     "permit ::/0",
+		"[2001:db8::]/32":           "permit 2001:db8::/32",
+		"2001:DB8::/ffff:ffff::":    "permit 2001:db8::/32",
+		"::ffff:10.0.0.0/104":       "permit 10.0.0.0/8",
+		"::ffff:0:0/97":             "permit 0.0.0.0/1",
+		"::ffff:10.1.2.3":           "permit 10.1.2.3/32",
+		"::ffff:10.0.0.0/255.0.0.0": "permit 10.0.0.0/8",
+		"::10.1.2.3":                "permit ::a01:203/128",
+		"!10.0.0.0/8":               "deny 10.0.0.0/8",
+		"::ffff:10.0.0.0/ffff:ffff:ffff:ffff:ffff:ffff:ff00::": "permit 10.0.0.0/8",
+	} {
+		rules, err := ParseACLRules("permit=" + item)
+		require.NoError(t, err)
+		require.Equal(t, want, rules[0].String(), item)
+	}
+}
+
+func TestDecisionACLBlanks(t *testing.T) {
+	acls := mustACLs(t, "[ t ](!)\ndeny = 0.0.0.0/0 , ::/0\n[a]( t )\npermit=192.0.2.1 ,\t192.0.2.2\n")
+	l, err := acls.Bind(" a ,\ta ")
+	require.NoError(t, err)
+	require.True(t, l.Check(addr("192.0.2.2")).Allowed)
+	require.False(t, l.Check(addr("192.0.2.3")).Allowed)
+	_, err = loadACLs("[a]\npermit=192.0.2.1 192.0.2.2\n") // a blank inside an item
+	require.Error(t, err)
+}
+
+func TestDecisionACLUnavailable(t *testing.T) {
+	_, err := NewACLs(context.Background(), ACLConfig{Sources: []ACLSource{ACLConf{FS: fstest.MapFS{}}}})
+	require.ErrorIs(t, err, fs.ErrNotExist)
+	var none *ACLs
+	for _, acls := range []*ACLs{none, {}, mustACLs(t, "")} {
+		l, err := acls.Bind("lan")
+		require.ErrorIs(t, err, ErrUnknown)
+		require.Equal(t, CauseEmptyACL, l.Check(addr("192.0.2.1")).Cause)
+		_, err = acls.Follow("lan")
+		require.ErrorIs(t, err, ErrUnknown)
+	}
+	l, err := none.Bind("", ACLRule{Permit, netip.MustParsePrefix("0.0.0.0/0"), Origin{}, false}) // rules of its own need no file
+	require.NoError(t, err)
+	require.True(t, l.Check(addr("192.0.2.1")).Allowed)
+}
+
+func TestDecisionACLBadline(t *testing.T) {
+	const good = "[a]\ndeny=0.0.0.0/0,::/0\npermit=192.0.2.1\n"
+	fsys := aclFS(good)
+	acls, err := NewACLs(context.Background(), ACLConfig{Sources: []ACLSource{ACLConf{FS: fsys}}})
+	require.NoError(t, err)
+	l, err := acls.Follow("a")
+	require.NoError(t, err)
+	fsys["acl.conf"] = &fstest.MapFile{Data: []byte("[t](!)\npermit=nope\n[a](t)\ndeny=0.0.0.0/0,bad,::/0,10/8\npermits=1\n[general]\n[b](t)\n")}
+	_, err = acls.Reload(context.Background())
+	var text []string
+	for _, e := range loadErrors(err) {
+		text = append(text, e.Error())
+	}
+	require.Equal(t, []string{
+		`acl.conf:2:8: "nope" is no IPv4 or IPv6 address`,
+		`acl.conf:4:16: "bad" is no IPv4 or IPv6 address`,
+		`acl.conf:4:25: "10" is no IPv4 or IPv6 address`,
+		`acl.conf:5:1: found option "permits", want permit or deny`,
+		`acl.conf:6:2: a section "general" is not supported, except as a template`,
+	}, text)
+	require.Equal(t, uint64(1), acls.Set().Generation())
+	require.True(t, l.Check(addr("192.0.2.1")).Allowed) // the generation in service stays
+	require.False(t, l.Check(addr("192.0.2.2")).Allowed)
+	_, err = loadACLs("[general](!)\npermit=nope\n[generals](t)\n[t](!)\n") // heirs only
+	require.ErrorContains(t, err, `acl.conf:3:12: no section "t" before this`)
+	_, err = loadACLs("[general](!)\npermit=nope\n[generals]\nDENY=192.0.2.1\n")
+	require.NoError(t, err)
+}
+
+func TestDecisionACLSyntax(t *testing.T) {
+	for _, text := range []string{
+		"[a] (t)\n", "[a]()\n", "[a](t,)\n", "[a]x\n", "--;\n", ";--\n", "#if\n", "# include x\n", "#include\n", "deny 192.0.2.1\n",
+		"#exec /bin/true\n", "[a](+x=y)\n", "#include acl.conf\n", "#include /x\n", "#tryinclude /x\n", "[]\n", "=1\n",
+	} {
+		_, err := loadACLs("[t]\ndeny=192.0.2.1\n[a]\n" + text)
+		require.Error(t, err, text)
+	}
+	for _, text := range []string{
+		"[b](t)\n", "[a](t, t)\n", ";-- x --;\n", ";--- x\n", "#tryinclude x\n", "deny => 192.0.2.1\n", "[a](+)\n", "deny=192.0.2.1;-- x --;\n",
+	} {
+		_, err := loadACLs("[t]\ndeny=192.0.2.1\n[a]\n" + text)
+		require.NoError(t, err, text)
+	}
+}
+
+func TestDecisionACLLong(t *testing.T) {
+	item := "192.0.2.1,"
+	line := "deny=" + strings.Repeat(item, (64<<10-14)/len(item))
+	line += strings.Repeat(" ", 64<<10-len(line)-9) + "192.0.2.9"
+	require.Len(t, line, 64<<10)
+	a, _ := mustACLs(t, "[a]\n"+line+"\n").Set().Lookup("a")
+	require.False(t, a.Check(addr("192.0.2.9")).Allowed)
+	_, err := loadACLs("[a]\n " + line + "\n")
+	require.Error(t, err)
+
+	name := strings.Repeat("n", 255)
+	acls := mustACLs(t, "["+name+"]\ndeny=192.0.2.1\n")
+	_, err = acls.Bind(name)
+	require.NoError(t, err)
+	_, err = acls.Bind(name[:79])
+	require.ErrorIs(t, err, ErrUnknown)
+	_, err = loadACLs("[" + name + "n]\n")
+	require.Error(t, err)
+}
+
+func TestDecisionACLDuplicate(t *testing.T) {
+	acls := mustACLs(t, "[lan]\ndeny=192.0.2.1\n[Lan]\ndeny=192.0.2.2\n")
+	l, err := acls.Bind("lan,Lan,lan")
+	require.NoError(t, err)
+	require.Equal(t, []string{"lan", "Lan"}, slices.Collect(l.Names()))
+	require.False(t, l.Check(addr("192.0.2.1")).Allowed)
+	require.False(t, l.Check(addr("192.0.2.2")).Allowed)
+	_, err = acls.Bind("LAN")
+	require.ErrorIs(t, err, ErrUnknown)
+}
+
+func TestDecisionACLEmptyname(t *testing.T) {
+	acls := mustACLs(t, "[lan]\ndeny=192.0.2.1\n")
+	for _, names := range []string{"lan,", ",lan", ",", " ", "lan,,lan"} {
+		l, err := acls.Bind(names)
+		require.ErrorIs(t, err, ErrUnknown, names)
+		require.False(t, l.Check(addr("192.0.2.9")).Allowed)
+	}
+	_, err := acls.BindLines(ACLLine{Option: "permit", Value: "192.0.2.1"}, ACLLine{Option: "acl"})
+	require.ErrorIs(t, err, ErrUnknown)
+	_, err = acls.Bind("lan")
+	require.NoError(t, err)
+}
+
+func TestDecisionACLEmpty(t *testing.T) {
+	one := addr("192.0.2.1")
+	var a *ACL
+	var l *ACLList
+	empty, err := NewACL("x")
+	require.NoError(t, err)
+	for _, d := range []Decision{a.Check(one), (&ACL{}).Check(one), empty.Check(one), l.Check(one), (&ACLList{}).Check(one)} {
+		require.False(t, d.Allowed)
+		require.Equal(t, CauseEmptyACL, d.Cause)
+	}
+	acls := mustACLs(t, "[ban]\n")
+	l, err = acls.Bind("")
+	require.NoError(t, err)
+	require.Equal(t, CauseEmptyACL, l.Check(one).Cause)
+	l, err = acls.Bind("ban") // somebody wrote it down
+	require.NoError(t, err)
+	require.True(t, l.Check(one).Allowed)
+	_, err = NewACLSet(slices2(ACLRow{Name: "x"}, nil))
+	require.ErrorContains(t, err, "row without a rule")
+}
+
+func slices2(r ACLRow, err error) func(func(ACLRow, error) bool) {
+	return func(yield func(ACLRow, error) bool) { yield(r, err) }
+}
+
+func TestDecisionACLFamily(t *testing.T) {
+	for _, c := range []struct {
+		line       string
+		four, six  bool
+		fourCause  Cause
+		otherCause Cause
+	}{
+		{"deny=0.0.0.0/0", false, false, CauseDeny, CauseFamily},
+		{"deny=::/0", false, false, CauseFamily, CauseDeny},
+		{"deny=0.0.0.0/0,2001:db8::/32", false, true, CauseDeny, CauseDefault},
+		{"deny=0.0.0.0/1,128.0.0.0/1", false, true, CauseDeny, CauseDefault},
+		{"permit=0.0.0.0/0", true, true, CausePermit, CauseDefault},
+		{"deny=0.0.0.0/0,!0.0.0.0/0", true, true, CausePermit, CauseDefault},
+		{"permit=0.0.0.0/0,!0.0.0.0/0", false, false, CauseDeny, CauseFamily},
+		{"deny=0.0.0.0/0,!::/0", false, true, CauseDeny, CausePermit},
+	} {
+		a := MustACL("", c.line)
+		four, six := a.Check(addr("192.0.2.1")), a.Check(addr("2001:db9::1"))
+		require.Equal(t, c.four, four.Allowed, c.line)
+		require.Equal(t, c.six, six.Allowed, c.line)
+		require.Equal(t, c.fourCause, four.Cause, c.line)
+		require.Equal(t, c.otherCause, six.Cause, c.line)
+	}
+	require.Equal(t, "::1 refused: ACL denies the other address family only 0.0.0.0/0", strings.Replace(
+		MustACL("", "deny=0.0.0.0/0").Check(addr("::1")).String(), "[::1]:0 any", "::1", 1))
+}
+
+func TestDecisionACLSource(t *testing.T) {
+	a := MustACL("", "permit=0.0.0.0/0,::/0")
+	require.Equal(t, CauseMalformed, a.Check(netip.Addr{}).Cause)
+	require.True(t, a.Check(addr("fe80::1%eth0")).Allowed)
+	l := &ACLList{base: a}
+	require.Equal(t, CauseMalformed, l.Check(netip.Addr{}).Cause)
+	require.Equal(t, CauseNoSource, l.CheckRequest(nil).Cause)
+	require.False(t, l.Allow(Source{}))
+}
+
+func TestDecisionACLSense(t *testing.T) {
+	columns := []string{"name", "rule_order", "sense", "rule"}
+	row := func(order, sense, rule any) map[string]any {
+		return map[string]any{"name": "a", "rule_order": order, "sense": sense, "rule": rule}
+	}
+	load := func(rows ...map[string]any) (*ACLs, error) {
+		return NewACLs(context.Background(), ACLConfig{Sources: []ACLSource{SQLACLs{DB: aclTableDB(t, columns, rows)}}})
+	}
+	_, err := load(
+		row(int64(1), "allow", "192.0.2.1"), row(int64(1), "", "192.0.2.1"), row(int64(1), " permit", "192.0.2.1"), row(int64(1), nil, "192.0.2.1"),
+		row("x", "deny", "192.0.2.1"), row(nil, "deny", "192.0.2.1"), row(1.5, "deny", "192.0.2.1"),
+		row(int64(1), "deny", "192.0.2.1,nope"), row(int64(1), "deny", ""), row(int64(1), "deny", nil),
+		map[string]any{"name": "", "rule_order": "1", "sense": "deny", "rule": "192.0.2.1"},
+	)
+	var text []string
+	for _, e := range loadErrors(err) {
+		text = append(text, e.Error())
+	}
+	require.Equal(t, []string{
+		`acltable:row 1: sense "allow": want permit or deny`,
+		`acltable:row 2: sense "": want permit or deny`,
+		`acltable:row 3: sense " permit": want permit or deny`,
+		`acltable:row 4: sense "NULL": want a value, not NULL`,
+		`acltable:row 5: rule_order "x": want a whole number, -9223372036854775808 to 9223372036854775807`,
+		`acltable:row 6: rule_order "NULL": want a value, not NULL`,
+		`acltable:row 7: rule_order "1.5": want a whole number, -9223372036854775808 to 9223372036854775807`,
+		`acltable:row 8: rule "192.0.2.1,nope": "nope" is no IPv4 or IPv6 address`,
+		`acltable:row 9: rule "": found "", want an address`,
+		`acltable:row 10: rule "NULL": want a value, not NULL`,
+		`acltable:row 11: name "": want a name`,
+	}, text)
+	acls, err := load(row("10", "PERMIT ", "192.0.2.1 , 192.0.2.2"), row(int64(-1), []byte("deny"), "0.0.0.0/0,::/0"))
+	require.NoError(t, err)
+	require.Equal(t, "\nACL: a (realtime)\n---------------------------------------------\n"+
+		"  0:  deny - 0.0.0.0/0.0.0.0\n  1:  deny - ::/::\n  2: allow - 192.0.2.1/255.255.255.255\n  3: allow - 192.0.2.2/255.255.255.255\n",
+		acls.Set().ShowACL("a"))
+}
+
+func TestSQLACLsNames(t *testing.T) {
+	table := &aclTableFake{columns: []string{"id", "n", "o", "s", "r", "host"}}
+	row := func(id int64, n, s, r, host string) map[string]any {
+		return map[string]any{"id": id, "n": n, "o": int64(1), "s": s, "r": r, "host": host}
+	}
+	table.set([]map[string]any{row(7, "a", "deny", "192.0.2.1", "box1"), row(8, "a", "deny", "192.0.2.2", "box2"), row(9, "b", "deny", "x", "box2")}, nil)
+	s := SQLACLs{DB: table.open(t), Table: "acls", IDCol: "id", NameCol: "n", OrderCol: "o", SenseCol: "s", RuleCol: "r", SystemName: "box1", SystemNameCol: "host"}
+	load := func() (*ACLs, error) {
+		return NewACLs(context.Background(), ACLConfig{Sources: []ACLSource{s}})
+	}
+	acls, err := load()
+	require.NoError(t, err)
+	a, _ := acls.Set().Lookup("a")
+	require.Equal(t, 1, a.Len())
+	require.Equal(t, "acls:id 7", a.Check(addr("192.0.2.1")).Origin.String())
+
+	s.SystemName = ""
+	_, err = load()
+	require.ErrorContains(t, err, `acls:id 9: r "x": "x" is no IPv4 or IPv6 address`)
+	for _, change := range []func(){
+		func() { s.Table = "acls; drop table" },
+		func() { s.SystemName, s.SystemNameCol = "x", "1=1 or host" },
+		func() { s.SystemName, s.RuleCol = "", NoColumn },
+		func() { s.RuleCol, s.DB = "r", nil },
+	} {
+		change()
+		_, err = load()
+		require.ErrorAs(t, err, new(*LoadError))
+		s.Table = "acls"
+	}
+	broken := errors.New("connection lost")
+	table.set(nil, broken)
+	s.DB = table.open(t)
+	_, err = load()
+	require.ErrorIs(t, err, broken)
+}
+
+func TestStaticNamesHideRealtimeOnes(t *testing.T) {
+	table := ACLRows{
+		{Name: "lan", Rules: MustACL("", "deny=0.0.0.0/0").rules, Realtime: true},
+		{Name: "rt", Rules: MustACL("", "deny=192.0.2.2").rules, Realtime: true, Order: 2},
+		{Name: "rt", Rules: MustACL("", "permit=192.0.2.0/24").rules, Realtime: true, Order: 1},
+	}
+	acls, err := NewACLs(context.Background(), ACLConfig{Sources: []ACLSource{ACLConf{FS: aclFS("[lan]\npermit=0.0.0.0/0\n")}, table}})
+	require.NoError(t, err)
+	lan, _ := acls.Set().Lookup("lan")
+	require.False(t, lan.Realtime())
+	require.True(t, lan.Check(addr("192.0.2.1")).Allowed)
+	rt, _ := acls.Set().Lookup("rt")
+	require.True(t, rt.Realtime())
+	require.False(t, rt.Check(addr("192.0.2.2")).Allowed)
+	require.Equal(t, "\nacl\n---\nlan\n", acls.Set().Show())
+	require.Equal(t, "\nCould not find ACL named 'nope'\n", acls.Set().ShowACL("nope"))
+	require.Equal(t, "\nacl\n---\nACL configuration isn't available.\n", (*ACLSet)(nil).Show())
+	require.Empty(t, (*ACLSet)(nil).ShowACL("lan"))
+	out, err := json.Marshal(acls.Set())
+	require.NoError(t, err)
+	require.JSONEq(t, `{"generation":1,"acls":[
+		{"name":"lan","realtime":false,"origin":"acl.conf:1:2","rules":[{"sense":"permit","prefix":"0.0.0.0/0","origin":"acl.conf:2:8"}]},
+		{"name":"rt","realtime":true,"rules":[{"sense":"permit","prefix":"192.0.2.0/24"},{"sense":"deny","prefix":"192.0.2.2/32"}]}]}`, string(out))
+}
+
+func TestWarnings(t *testing.T) {
+	acls, err := loadACLs("[a]\ndeny=::\npermit=10.1.2.3/8\n[b]\ndeny=192.0.2.1\npermit=192.0.2.0/24\n[c]\n[d]\ndeny=0.0.0.0/0\n[e]\ndeny=::/128,0.0.0.0/0,!192.0.2.0/24\n")
+	require.NoError(t, err)
+	report, err := acls.Reload(context.Background())
+	require.NoError(t, err)
+	require.Equal(t, []string{
+		`acl.conf:2:6: ACL "a": deny ::/128 is one address; everything is ::/0`,
+		`acl.conf:3:8: ACL "a": permit 10.1.2.3/8 has host bits set, it covers 10.0.0.0/8`,
+		`acl.conf:5:6: ACL "b": deny 192.0.2.1/32 never decides: permit 192.0.2.0/24 at acl.conf:6:8 comes later and covers it`,
+		`acl.conf:7:2: ACL "c": no rules, so it permits everything`,
+		`acl.conf:9:6: ACL "d": denies all of IPv4 and says nothing of IPv6, which is refused too`,
+	}, report.Warnings)
+}
+
+func TestBindIsPinnedAndFollowIsLive(t *testing.T) {
+	ctx := context.Background()
+	fsys := aclFS("[a]\ndeny=192.0.2.1\n[b]\ndeny=192.0.2.7\n")
+	acls, err := NewACLs(ctx, ACLConfig{Sources: []ACLSource{ACLConf{FS: fsys}}})
+	require.NoError(t, err)
+	pinned, err := acls.Bind("a,b")
+	require.NoError(t, err)
+	live, err := acls.FollowLines(ACLLine{Option: "acl", Value: "a"}, ACLLine{Option: "acl", Value: "b"})
+	require.NoError(t, err)
+	var reports []ReloadReport
+	stop := acls.OnReload(func(r ReloadReport) { reports = append(reports, r) })
+
+	write := func(text string) {
+		fsys["acl.conf"] = &fstest.MapFile{Data: []byte(text)}
+		_, err := acls.Reload(ctx)
+		require.NoError(t, err)
+	}
+	check := func(l *ACLList, ip string) bool { return l.Check(addr(ip)).Allowed }
+
+	write("[a]\ndeny=192.0.2.2\n[b]\ndeny=192.0.2.7\n[c]\n")
+	require.False(t, check(pinned, "192.0.2.1"))
+	require.True(t, check(live, "192.0.2.1"))
+	require.False(t, check(live, "192.0.2.2"))
+
+	write("; another comment\n[b]\ndeny=192.0.2.7\n")
+	require.True(t, check(pinned, "192.0.2.2"))
+	d := live.Check(addr("192.0.2.9"))
+	require.False(t, d.Allowed)
+	require.Equal(t, CauseUnknownACL, d.Cause)
+	require.Equal(t, "a", d.Info)
+	require.Contains(t, live.Show(), "ACL: a (not defined, refuses everything)\nACL: b\n")
+	require.Contains(t, live.Explain(addr("192.0.2.9")).String(), "ACL a: unknown ACL")
+
+	write("[b]\ndeny=192.0.2.7/32\n")
+	stop()
+	write("[a]\n[b]\ndeny=192.0.2.7\n")
+	require.True(t, check(live, "192.0.2.2"))
+
+	require.Len(t, reports, 3) // once a swap
+	require.Equal(t, []string{"a", "c"}, reports[0].Changed)
+	require.Equal(t, []string{"a", "c"}, reports[1].Changed)
+	require.Empty(t, reports[2].Changed)
+	require.Equal(t, 1, reports[0].Added)
+	require.Equal(t, 2, reports[1].Removed)
+	require.True(t, live.Uses(reports[0].Changed...))
+	require.False(t, live.Uses("c"))
+}
+
+func TestBindLines(t *testing.T) {
+	acls := mustACLs(t, "[noten]\ndeny=10.1.0.0/16\n")
+	l, err := acls.BindLines(
+		ACLLine{Option: "deny", Value: "0.0.0.0/0,::/0"},
+		ACLLine{Option: "ACL", Value: "noten"},
+		ACLLine{Option: "Permit", Value: "10.0.0.0/8", Origin: Origin{Name: "pjsip.conf", Line: 3, Col: 8}},
+	)
+	require.NoError(t, err)
+	d := l.Check(addr("10.2.0.1"))
+	require.True(t, d.Allowed)
+	require.Equal(t, "pjsip.conf:3:8", d.Origin.String()) // the last ACL in which a rule permits
+	require.Equal(t, "noten", l.Check(addr("10.1.0.1")).Info)
+	require.Equal(t, "", l.Check(addr("192.0.2.1")).Info)
+	require.Equal(t, "ACL: (unnamed)\n---------------------------------------------\n  0:  deny - 0.0.0.0/0.0.0.0\n  1:  deny - ::/::\n  2: allow - 10.0.0.0/255.0.0.0\n"+
+		"ACL: noten\n---------------------------------------------\n  0:  deny - 10.1.0.0/255.255.0.0\n", l.Show())
+
+	_, err = acls.BindLines(
+		ACLLine{Option: "deny", Value: "0.0.0.0/0, bad", Origin: Origin{Name: "pjsip.conf", Line: 9, Col: 6}},
+		ACLLine{Option: "allow", Value: "10.0.0.0/8"},
+		ACLLine{Option: "acl", Value: "nope,"},
+	)
+	require.EqualError(t, err, "sipacl: pjsip.conf:9:17: \"bad\" is no IPv4 or IPv6 address\n"+
+		"found option \"allow\", want permit, deny or acl\n"+
+		"found an empty name in \"nope,\", want the name of an ACL: unknown name\n"+
+		"ACL \"nope\": unknown name")
+	_, err = acls.BindLines(ACLLine{Option: "deny", Value: ""})
+	require.Error(t, err)
+}
+
+func TestNewACLNamesEveryBadRule(t *testing.T) {
+	_, err := NewACL("x", ACLRule{}, ACLRule{Prefix: netip.MustParsePrefix("::ffff:0:0/96")}, ACLRule{Sense: 7, Prefix: netip.MustParsePrefix("::/0")})
+	require.Len(t, loadErrors(err), 3)
+	a, err := NewACL("x", ACLRule{Prefix: netip.MustParsePrefix("::ffff:10.1.2.3/104")})
+	require.NoError(t, err)
+	require.Equal(t, "deny 10.0.0.0/8", slices.Collect(a.Rules())[0].String())
+	require.Panics(t, func() { MustACL("x", "allow=::/0") })
+}
+
+func TestACLExplain(t *testing.T) {
+	acls := mustACLs(t, "[a]\ndeny=0.0.0.0/0\npermit=192.0.2.0/24,::1\ndeny=192.0.2.66\n[empty]\n")
+	l, err := acls.Bind("a,empty", MustACL("", "deny=::/0").rules...)
+	require.NoError(t, err)
+	require.Equal(t, "[::1]:0 any refused: ACL denies ::/0", MustACL("", "deny=::/0").Check(addr("::1")).String())
+	require.Equal(t, `192.0.2.1:0 any refused: ACL denies the other address family only ::/0
+  -  deny ::/0 ~ "192.0.2.1": refuses the other address family too, which has no rule
+  - acl.conf:2:6 a: deny 0.0.0.0/0 ~ "192.0.2.1": overruled by a later rule`,
+		strings.Join(strings.Split(strings.Replace(l.Explain(addr("192.0.2.1")).String(), "+ acl.conf:2", "- acl.conf:2", 1), "\n")[:3], "\n"))
+	l, err = acls.Bind("a,empty")
+	require.NoError(t, err)
+	require.Equal(t, `192.0.2.1:0 any allowed: ACL permits 192.0.2.0/24 (acl.conf:3:8) "a"
+  + acl.conf:2:6 a: deny 0.0.0.0/0 ~ "192.0.2.1": overruled by a later rule
+  + acl.conf:3:8 a: permit 192.0.2.0/24 ~ "192.0.2.1": decides
+  - acl.conf:3:21 a: permit ::1/128 ~ "192.0.2.1": other address family
+  - acl.conf:4:6 a: deny 192.0.2.66/32 ~ "192.0.2.1"
+  - acl.conf:5:2 empty: : no rules: permits`, l.Explain(addr("192.0.2.1")).String())
+}
+
+func register(t testing.TB, contacts ...string) *sip.Request {
+	text := "REGISTER sip:example.com SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.9;branch=z9hG4bK1\r\nFrom: <sip:alice@example.com>;tag=1\r\nTo: <sip:alice@example.com>\r\n" +
+		"Call-ID: 1\r\nCSeq: 1 REGISTER\r\n"
+	for _, c := range contacts {
+		text += "Contact: " + c + "\r\n"
+	}
+	msg, err := sip.ParseMessage([]byte(text + "Content-Length: 0\r\n\r\n"))
+	require.NoError(t, err)
+	req := msg.(*sip.Request)
+	req.SetSource("192.0.2.9:5060")
+	req.SetTransport("UDP")
+	return req
+}
+
+func TestCheckContacts(t *testing.T) {
+	l, err := mustACLs(t, "[phones]\ndeny=0.0.0.0/0,::/0\npermit=192.0.2.0/24,2001:db8::/32\n").Bind("phones")
+	require.NoError(t, err)
+	for _, c := range []struct {
+		contacts string
+		want     Cause
+		skipped  Cause // with SkipNames
+	}{
+		{"", CauseNoContact, CauseNoContact},
+		{"*", CauseStar, CauseStar},
+		{"*|<sip:a@192.0.2.1>", CauseMalformed, CauseMalformed},
+		{"<sip:a@192.0.2.1>|*", CauseMalformed, CauseMalformed},
+		{"<sip:a@192.0.2.1:5060;transport=tcp>;expires=60", CausePermit, CausePermit},
+		{"<sips:a@[2001:db8::1]>", CausePermit, CausePermit},
+		{"<sip:a@192.0.2.1>, <sip:a@203.0.113.1>", CauseDeny, CauseDeny},
+		{"<sip:a@192.0.2.1>|<sip:a@203.0.113.1>", CauseDeny, CauseDeny},
+		{"<sip:a@192.0.2.1;maddr=203.0.113.1>", CauseDeny, CauseDeny},
+		{"<sip:a@phone.example.com>", CauseMalformed, CauseDefault},
+		{"<sip:a@phone.example.com;maddr=203.0.113.1>", CauseMalformed, CauseDeny},
+		{"<sip:a@192.0.2.1;maddr=x.example.com>", CauseMalformed, CauseDefault},
+		{"<sip:a@0xcb007101>", CauseMalformed, CauseMalformed},
+		{"<sip:a@192.0.2.0x1>", CauseMalformed, CauseMalformed},
+		{"<sip:a@203.113.1>", CauseMalformed, CauseMalformed},
+		{"<sip:a@0192.0.2.1>", CauseMalformed, CauseMalformed},
+		{"<tel:+1234>", CauseMalformed, CauseMalformed},
+	} {
+		var contacts []string
+		if c.contacts != "" {
+			contacts = strings.Split(c.contacts, "|")
+		}
+		req := register(t, contacts...)
+		d := l.CheckContacts(req, ContactConfig{})
+		require.Equal(t, c.want, d.Cause, "%s: %s", c.contacts, d)
+		require.Equal(t, d, l.Contacts(ContactConfig{})(req))
+		require.Equal(t, addr("192.0.2.9"), d.Source.Addr)
+		if !d.Allowed {
+			require.NotEmpty(t, d.Right)
+		}
+		require.Equal(t, c.skipped, l.CheckContacts(req, ContactConfig{SkipNames: true}).Cause, c.contacts)
+	}
+	var none *ACLList
+	for _, contact := range []string{"<sip:a@192.0.2.1>", "<sip:a@phone.example.com>"} {
+		require.False(t, none.CheckContacts(register(t, contact), ContactConfig{SkipNames: true}).Allowed)
+	}
+	require.False(t, none.CheckContacts(nil, ContactConfig{}).Allowed)
+}
+
+func TestACLForPicksAListARequest(t *testing.T) {
+	lists := map[string]*ACLList{"alice": {base: MustACL("", "permit=0.0.0.0/0")}}
+	check := ACLFor(func(req *sip.Request) *ACLList { return lists[req.From().Address.User] })
+	req := register(t)
+	require.True(t, check(req).Allowed)
+	delete(lists, "alice")
+	require.Equal(t, CauseEmptyACL, check(req).Cause)
+	req.SetSource("")
+	lists["alice"] = &ACLList{base: MustACL("", "permit=0.0.0.0/0")}
+	require.Equal(t, CauseNoSource, check(req).Cause)
+}
+
+// slowACL reads every rule. It is the meaning of ACL; when the two differ,
+// ACL is wrong.
+func slowACL(rules []ACLRule, ip netip.Addr) (Cause, int) {
+	cause, decided := CauseDefault, -1
+	var mine, all bool
+	shut := -1
+	for i, r := range rules {
+		if r.Prefix.Addr().BitLen() == ip.BitLen() {
+			mine = true
+		} else if r.Prefix.Bits() == 0 {
+			all, shut = r.Sense == Deny, i
+		}
+		if r.Prefix.Contains(ip) {
+			cause, decided = CauseDeny, i
+			if r.Sense == Permit {
+				cause = CausePermit
+			}
+		}
+	}
+	if !mine && all {
+		return CauseFamily, shut
+	}
+	return cause, decided
+}
+
+// aclCases makes rules and addresses that lie close together.
+func aclCases(data []byte) (rules []ACLRule, addrs []netip.Addr) {
+	for len(data) >= 6 {
+		a := netip.AddrFrom4([4]byte{10 + data[0]&1, data[1] & 3, data[2] & 1, data[3]})
+		if data[4]&3 == 1 {
+			b := [16]byte{0x20, 0x01, 0x0d, 0xb8, data[1] & 3, 12: data[0] & 1, 15: data[3]}
+			a = netip.AddrFrom16(b)
+		}
+		p := netip.PrefixFrom(a, int(data[5])%(a.BitLen()+1))
+		rules = append(rules, ACLRule{Sense: Sense(data[4] >> 7), Prefix: p})
+		addrs = append(addrs, a, a.Next(), a.Prev(), p.Masked().Addr(), p.Masked().Addr().Prev())
+		data = data[6:]
+	}
+	return rules, addrs
+}
+
+func compareACL(t *testing.T, data []byte) {
+	rules, addrs := aclCases(data)
+	if len(rules) == 0 {
+		return
+	}
+	a, err := NewACL("", rules...)
+	require.NoError(t, err)
+	for _, ip := range append(addrs, addr("192.0.2.1"), addr("::1")) {
+		if !ip.IsValid() {
+			continue
+		}
+		cause, rule := a.decide(ip)
+		wantCause, want := slowACL(rules, ip)
+		require.Equal(t, [2]int{int(wantCause), want}, [2]int{int(cause), rule}, "%v in %v", ip, rules)
+	}
+	later := a.overruled()
+	for i := range rules { // a rule that never decides can be left out
+		if later[i] == 0 {
+			continue
+		}
+		for _, ip := range addrs {
+			_, rule := a.decide(ip)
+			_, family := slowACL(rules, ip)
+			require.False(t, ip.IsValid() && rule == i && family == i && rules[i].Prefix.Contains(ip), "%v", rules)
+		}
+	}
+}
+
+func TestACLIsSlowACL(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 2))
+	for range 500 {
+		data := make([]byte, 6*r.IntN(40))
+		for i := range data {
+			data[i] = byte(r.Uint32())
+		}
+		compareACL(t, data)
+	}
+}
+
+func FuzzACL(f *testing.F) {
+	f.Add([]byte("\x0a\x01\x02\x03\x80\x10\x0a\x01\x02\x03\x01\x40"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		if len(data) <= 600 {
+			compareACL(t, data)
+		}
+	})
+}
+
+// What loads is a rule that prints as text that loads as the same rule.
+func FuzzParseACLRules(f *testing.F) {
+	for _, s := range []string{"10.0.0.0/8,!10.1.0.0/255.255.0.0", "[2001:db8::]/32 , ::ffff:10.0.0.0/104", "10/8", "::/ffff::", "!"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, value string) {
+		rules, err := ParseACLRules("permit=" + value)
+		if err != nil {
+			require.Empty(t, rules)
+			return
+		}
+		require.Len(t, rules, strings.Count(value, ",")+1)
+		for _, r := range rules {
+			again, err := ParseACLRules(strings.Replace(r.String(), " ", "=", 1))
+			require.NoError(t, err)
+			require.Equal(t, r.String(), again[0].String())
+		}
+		for i, item := range strings.Split(value, ",") {
+			want, ok := strictItem(true, strings.Trim(item, " \t"))
+			require.True(t, ok, item)
+			p := rules[i].Prefix.Masked()
+			require.Equal(t, want, makeRule(rules[i].Sense == Permit, p.Addr(), onesMask(p.Bits(), p.Addr().BitLen())))
+		}
+	})
+}
+
+func FuzzACLConf(f *testing.F) {
+	f.Add("[t](!)\ndeny=0.0.0.0/0\n[a](t)\npermit=192.0.2.1\n")
+	f.Fuzz(func(t *testing.T, text string) {
+		acls, err := loadACLs(text)
+		if err != nil {
+			require.Nil(t, acls)
+			for _, e := range loadErrors(err) {
+				require.NotEmpty(t, e.Origin.Name)
+			}
+			return
+		}
+		for a := range acls.Set().All() {
+			require.NotEmpty(t, a.Name())
+			a.Check(addr("192.0.2.1"))
+			require.NotEmpty(t, acls.Set().ShowACL(a.Name()))
+		}
+	})
+}
+
+func TestACLChecksDoNotAllocate(t *testing.T) {
+	acls := mustACLs(t, "[a]\ndeny=0.0.0.0/0,::/0\npermit=192.0.2.0/24,2001:db8::/32\n[b]\ndeny=192.0.2.66\n")
+	pinned, err := acls.Bind("a,b", MustACL("", "deny=192.0.2.67").rules...)
+	require.NoError(t, err)
+	live, err := acls.Follow("a,b")
+	require.NoError(t, err)
+	req := register(t)
+	sources := []Source{{Addr: addr("192.0.2.1")}, {Addr: addr("::ffff:192.0.2.66")}, {Addr: addr("2001:db8::1")}, {Addr: addr("203.0.113.1")}, {}}
+	allowed := 0
+	require.Zero(t, testing.AllocsPerRun(100, func() {
+		for _, l := range []*ACLList{pinned, live} {
+			for _, s := range sources {
+				if l.CheckSource(s).Allowed && l.Allow(s) && l.Check(s.Addr).Allowed {
+					allowed++
+				}
+			}
+			if l.CheckRequest(req).Allowed {
+				allowed++
+			}
+		}
+	}))
+	require.Positive(t, allowed)
+}
+
+// Readers ask while the ACLs are loaded and bound anew. Every generation
+// permits exactly one of two addresses, so no reader may see both or neither
+// from one list or one set.
+func TestReadersSeeWholeGenerations(t *testing.T) {
+	ctx := context.Background()
+	var generation atomic.Int64
+	source := ACLFunc(func(context.Context) iter.Seq2[ACLRow, error] {
+		return func(yield func(ACLRow, error) bool) {
+			one, other := "192.0.2.1", "192.0.2.2"
+			if generation.Load()%2 == 1 {
+				one, other = other, one
+			}
+			if yield(ACLRow{Name: "a", Rules: MustACL("", "deny=0.0.0.0/0,::/0", "permit="+one).rules}, nil) {
+				yield(ACLRow{Name: "b", Rules: MustACL("", "permit=0.0.0.0/0,::/0", "deny="+other).rules}, nil)
+			}
+		}
+	})
+	acls, err := NewACLs(ctx, ACLConfig{Sources: []ACLSource{source}})
+	require.NoError(t, err)
+	var bound atomic.Pointer[ACLList]
+	bind := func() {
+		l, err := acls.Bind("a,b")
+		require.NoError(t, err)
+		bound.Store(l)
+	}
+	bind()
+	live, err := acls.Follow("a,b")
+	require.NoError(t, err)
+	defer acls.OnReload(func(r ReloadReport) {
+		if bound.Load().Uses(r.Changed...) {
+			bind()
+		}
+	})()
+
+	var stop atomic.Bool
+	var readers sync.WaitGroup
+	var asked atomic.Int64
+	one, two := addr("192.0.2.1"), addr("192.0.2.2")
+	for range 8 {
+		readers.Add(1)
+		go func() {
+			defer readers.Done()
+			for !stop.Load() {
+				l := bound.Load()
+				if l.Check(one).Allowed == l.Check(two).Allowed {
+					t.Error("a bound list mixes generations")
+					return
+				}
+				live.Check(one)
+				set := acls.Set()
+				a, _ := set.Lookup("a")
+				b, _ := set.Lookup("b")
+				if a.Check(one).Allowed != b.Check(one).Allowed || a.Check(two).Allowed != b.Check(two).Allowed {
+					t.Error("a set mixes generations")
+					return
+				}
+				asked.Add(1)
+				runtime.Gosched()
+			}
+		}()
+	}
+	for i := range 200 {
+		generation.Store(int64(i))
+		_, err := acls.Reload(ctx)
+		require.NoError(t, err)
+	}
+	for asked.Load() < 100 {
+		runtime.Gosched()
+	}
+	stop.Store(true)
+	readers.Wait()
+	require.Equal(t, bound.Load().Check(one).Allowed, live.Check(one).Allowed)
+}
+
+// manyRules denies everybody and permits n networks, every tenth with a hole.
+func manyRules(n int) []ACLRule {
+	rules := []ACLRule{{Prefix: netip.MustParsePrefix("0.0.0.0/0")}, {Prefix: netip.MustParsePrefix("::/0")}}
+	for i := range n - 2 {
+		a := netip.AddrFrom4([4]byte{10 + byte(i>>16), byte(i >> 8), byte(i), 0})
+		rules = append(rules, ACLRule{Sense: Permit, Prefix: netip.PrefixFrom(a, 24)})
+	}
+	return rules
+}
+
+func BenchmarkACL(b *testing.B) {
+	for _, n := range []int{10, 1000, 100_000} {
+		a, err := NewACL("bench", manyRules(n)...)
+		require.NoError(b, err)
+		l := &ACLList{base: a}
+		for name, ip := range map[string]netip.Addr{"permitted": addr("10.0.5.1"), "denied": addr("203.0.113.1")} {
+			b.Run(fmt.Sprintf("rules=%d/%s", n, name), func(b *testing.B) {
+				b.ReportAllocs()
+				want := name == "permitted"
+				for b.Loop() {
+					if l.Check(ip).Allowed != want {
+						b.Fatal(name)
+					}
+				}
+			})
+		}
+		b.Run(fmt.Sprintf("rules=%d/scan", n), func(b *testing.B) {
+			rules := manyRules(n)
+			for b.Loop() {
+				slowACL(rules, addr("10.0.5.1"))
+			}
+		})
+	}
+}
+
+func BenchmarkLoadACLConf(b *testing.B) {
+	var text strings.Builder
+	text.WriteString("[a]\n")
+	for _, r := range manyRules(100_000) {
+		fmt.Fprintf(&text, "%s=%s\n", r.Sense, r.Prefix)
+	}
+	b.SetBytes(int64(text.Len()))
+	for b.Loop() {
+		mustACLs(b, text.String())
+	}
+}
