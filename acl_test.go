@@ -430,8 +430,8 @@ func TestBindIsPinnedAndFollowIsLive(t *testing.T) {
 	require.Equal(t, []string{"a", "c"}, reports[0].Changed)
 	require.Equal(t, []string{"a", "c"}, reports[1].Changed)
 	require.Empty(t, reports[2].Changed)
-	require.Equal(t, 1, reports[0].Added)
-	require.Equal(t, 2, reports[1].Removed)
+	require.Equal(t, [3]int{1, 1, 2}, [3]int{reports[0].Added, reports[0].Removed, reports[0].Entries}) // rules
+	require.Equal(t, [3]int{0, 1, 1}, [3]int{reports[1].Added, reports[1].Removed, reports[1].Entries})
 	require.True(t, live.Uses(reports[0].Changed...))
 	require.False(t, live.Uses("c"))
 }

@@ -278,29 +278,50 @@ func (p *Permissions) loadACLs(ctx context.Context, sources []ACLSource) (loaded
 	if len(b.errs) > 0 {
 		return loaded{}, errors.Join(b.errs...)
 	}
-	old := p.Snapshot().ACLs()
-	l := loaded{entries: b.set.Len(), warnings: b.warnings}
-	for a := range b.set.All() {
-		switch before, ok := old.Lookup(a.name); {
-		case !ok:
-			l.added++
-		case before.same(a):
-			continue
-		}
-		l.changed = append(l.changed, a.name)
-	}
-	for a := range old.All() {
-		if _, ok := b.set.Lookup(a.name); !ok {
-			l.removed++
-			l.changed = append(l.changed, a.name)
-		}
-	}
-	slices.Sort(l.changed)
+	l := b.set.changes(p.Snapshot().ACLs())
+	l.warnings = b.warnings
 	l.install = func(next *Snapshot, generation uint64) {
 		b.set.gen = generation
 		next.acls = b.set
 	}
 	return l, nil
+}
+
+// changes compares s with the generation in service. Rules are the entries.
+func (s *ACLSet) changes(old *ACLSet) (l loaded) {
+	for a := range s.All() {
+		before, ok := old.Lookup(a.name)
+		l.entries += len(a.rules)
+		if ok && before.same(a) {
+			continue
+		}
+		l.changed = append(l.changed, a.name)
+		l.added += a.missing(before)
+		l.removed += before.missing(a)
+	}
+	for a := range old.All() {
+		if _, ok := s.Lookup(a.name); !ok {
+			l.changed = append(l.changed, a.name)
+			l.removed += len(a.rules)
+		}
+	}
+	slices.Sort(l.changed)
+	return l
+}
+
+// missing counts the rules that b does not have.
+func (a *ACL) missing(b *ACL) (n int) {
+	have := map[ACLRule]int{}
+	for r := range b.Rules() {
+		have[ACLRule{Sense: r.Sense, Prefix: r.Prefix}]++
+	}
+	for r := range a.Rules() {
+		key := ACLRule{Sense: r.Sense, Prefix: r.Prefix}
+		if have[key]--; have[key] < 0 {
+			n++
+		}
+	}
+	return n
 }
 
 // NewACLSet builds a generation that stands alone. The error names every row

@@ -1,0 +1,222 @@
+package sipacl_test
+
+import (
+	"context"
+	"fmt"
+	"log"
+	"net/netip"
+	"testing/fstest"
+
+	"github.com/emiago/sipgo/sip"
+	"github.com/sipacl/sipacl"
+)
+
+// A file of named ACLs, as os.DirFS("/etc/asterisk") would give it.
+func aclFiles() fstest.MapFS {
+	return fstest.MapFS{"acl.conf": {Data: []byte(`
+[nobody](!)
+deny=0.0.0.0/0,::/0
+
+[office](nobody)
+permit=192.0.2.0/24,2001:db8::/32
+deny=192.0.2.66
+
+[trunks](nobody)
+permit=198.51.100.0/255.255.255.0
+`)}}
+}
+
+// loadACLs is what a server does at its start.
+func loadACLs(files fstest.MapFS) *sipacl.ACLs {
+	acls, err := sipacl.NewACLs(context.Background(), sipacl.ACLConfig{
+		Sources: []sipacl.ACLSource{sipacl.ACLConf{FS: files}},
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	return acls
+}
+
+// A packet or request from 192.0.2.1 port 5060.
+func packetFrom(addr string) *sip.Request {
+	req := sip.NewRequest(sip.INVITE, sip.Uri{Scheme: "sip", User: "bob", Host: "example.com"})
+	req.SetSource(addr)
+	req.SetTransport("UDP")
+	return req
+}
+
+func ExampleACLs_Bind() {
+	acls := loadACLs(aclFiles())
+	office, err := acls.Bind("office") // acl=office
+	if err != nil {
+		log.Fatal(err) // a name that is not defined is found here, not in a call
+	}
+	for _, addr := range []string{"192.0.2.1", "192.0.2.66", "203.0.113.9"} {
+		fmt.Println(office.Check(netip.MustParseAddr(addr)))
+	}
+	// Output:
+	// 192.0.2.1:0 any allowed: ACL permits 192.0.2.0/24 (acl.conf:6:8) "office"
+	// 192.0.2.66:0 any refused: ACL denies 192.0.2.66/32 (acl.conf:7:6) "office"
+	// 203.0.113.9:0 any refused: ACL denies 0.0.0.0/0 (acl.conf:3:6) "office"
+}
+
+func ExampleACLs_BindLines() {
+	acls := loadACLs(aclFiles())
+	// An endpoint with lines of its own. They are asked first, wherever they
+	// stand, and an address must pass them and every ACL.
+	list, err := acls.BindLines(
+		sipacl.ACLLine{Option: "acl", Value: "office"},
+		sipacl.ACLLine{Option: "deny", Value: "192.0.2.128/25"},
+	)
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(list.Check(netip.MustParseAddr("192.0.2.1")).Allowed)
+	fmt.Println(list.Check(netip.MustParseAddr("192.0.2.129")).Allowed)
+	// Output:
+	// true
+	// false
+}
+
+func ExampleACLs_Follow() {
+	files := aclFiles()
+	acls := loadACLs(files)
+	pinned, err := acls.Bind("trunks")
+	if err != nil {
+		log.Fatal(err)
+	}
+	live, err := acls.Follow("trunks")
+	if err != nil {
+		log.Fatal(err)
+	}
+	files["acl.conf"] = &fstest.MapFile{Data: []byte("[office]\ndeny=192.0.2.66\n")}
+	if _, err := acls.Reload(context.Background()); err != nil {
+		log.Fatal(err)
+	}
+	trunk := netip.MustParseAddr("198.51.100.7")
+	fmt.Println(pinned.Check(trunk).Cause)
+	fmt.Println(live.Check(trunk).Cause)
+	// Output:
+	// ACL permits
+	// unknown ACL
+}
+
+func ExampleACLs_OnReload() {
+	files := aclFiles()
+	acls := loadACLs(files)
+	list, err := acls.Bind("office")
+	if err != nil {
+		log.Fatal(err)
+	}
+	stop := acls.OnReload(func(r sipacl.ReloadReport) {
+		fmt.Println("changed:", r.Changed, "ours:", list.Uses(r.Changed...))
+	})
+	defer stop()
+	files["acl.conf"] = &fstest.MapFile{Data: append(files["acl.conf"].Data, "deny=198.51.100.66\n"...)}
+	if _, err := acls.Reload(context.Background()); err != nil {
+		log.Fatal(err)
+	}
+	// Output:
+	// changed: [trunks] ours: false
+}
+
+func ExampleACLList_CheckRequest() {
+	list, err := loadACLs(aclFiles()).Bind("office")
+	if err != nil {
+		log.Fatal(err)
+	}
+	// As a method value it is a Check: sipacl.Guard(sipacl.GuardConfig{Check: list.CheckRequest}).
+	fmt.Println(list.CheckRequest(packetFrom("203.0.113.9:5060")))
+	// Output:
+	// 203.0.113.9:5060 udp refused: ACL denies 0.0.0.0/0 (acl.conf:3:6) "office"
+}
+
+func ExampleACLFor() {
+	acls := loadACLs(aclFiles())
+	lists := map[uint16]*sipacl.ACLList{}
+	for port, names := range map[uint16]string{5060: "office", 5070: "trunks"} {
+		list, err := acls.Follow(names)
+		if err != nil {
+			log.Fatal(err)
+		}
+		lists[port] = list
+	}
+	check := sipacl.ACLFor(func(req *sip.Request) *sipacl.ACLList {
+		s, err := sipacl.SourceOf(req)
+		if err != nil {
+			return nil // refused
+		}
+		return lists[s.Port]
+	})
+	fmt.Println(check(packetFrom("192.0.2.1:5060")).Cause)
+	fmt.Println(check(packetFrom("192.0.2.1:5070")).Cause)
+	fmt.Println(check(packetFrom("192.0.2.1:5080")).Cause)
+	// Output:
+	// ACL permits
+	// ACL denies
+	// empty ACL list
+}
+
+func ExampleACLList_CheckContacts() {
+	list, err := loadACLs(aclFiles()).Bind("office")
+	if err != nil {
+		log.Fatal(err)
+	}
+	req := sip.NewRequest(sip.REGISTER, sip.Uri{Scheme: "sip", Host: "example.com"})
+	req.AppendHeader(&sip.ContactHeader{Address: sip.Uri{Scheme: "sip", User: "bob", Host: "192.0.2.66"}})
+	d := list.CheckContacts(req, sipacl.ContactConfig{})
+	fmt.Println(d.Allowed, d.Cause, d.Right)
+	// Output:
+	// false ACL denies sip:bob@192.0.2.66
+}
+
+func ExampleACL_Check() {
+	ban := sipacl.MustACL("ban", "deny=203.0.113.0/24,!203.0.113.7")
+	for _, addr := range []string{"203.0.113.9", "203.0.113.7", "192.0.2.1"} {
+		fmt.Println(ban.Check(netip.MustParseAddr(addr)).Allowed)
+	}
+	// Output:
+	// false
+	// true
+	// true
+}
+
+func ExampleACLList_Explain() {
+	list, err := loadACLs(aclFiles()).Bind("office")
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(list.Explain(netip.MustParseAddr("192.0.2.66")))
+	// Output:
+	// 192.0.2.66:0 any refused: ACL denies 192.0.2.66/32 (acl.conf:7:6) "office"
+	//   + acl.conf:3:6 office: deny 0.0.0.0/0 ~ "192.0.2.66": overruled by a later rule
+	//   - acl.conf:3:16 office: deny ::/0 ~ "192.0.2.66": other address family
+	//   + acl.conf:6:8 office: permit 192.0.2.0/24 ~ "192.0.2.66": overruled by a later rule
+	//   - acl.conf:6:21 office: permit 2001:db8::/32 ~ "192.0.2.66": other address family
+	//   + acl.conf:7:6 office: deny 192.0.2.66/32 ~ "192.0.2.66": decides
+}
+
+func ExampleACLSet_ShowACL() {
+	set := loadACLs(aclFiles()).Set()
+	fmt.Print(set.Show(), set.ShowACL("trunks"))
+	// Output:
+	// acl
+	// ---
+	// office
+	// trunks
+	//
+	// ACL: trunks
+	// ---------------------------------------------
+	//   0:  deny - 0.0.0.0/0.0.0.0
+	//   1:  deny - ::/::
+	//   2: allow - 198.51.100.0/255.255.255.0
+}
+
+func ExampleParseACLRules() {
+	_, err := sipacl.ParseACLRules("permit=10/8,192.0.2.0/255.0.255.0", "allow=192.0.2.1")
+	fmt.Println(err)
+	// Output:
+	// sipacl: "10" is no IPv4 or IPv6 address
+	// sipacl: "192.0.2.0/255.0.255.0": want a netmask of ones followed by zeros after the /
+	// sipacl: "allow=192.0.2.1": want permit= or deny=
+}
