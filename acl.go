@@ -232,6 +232,14 @@ type ACL struct {
 // rules, which somebody wrote down: what a program filters from elsewhere can
 // come out empty by accident. To permit everything, say so with two rules.
 func NewACL(name string, rules ...ACLRule) (*ACL, error) {
+	a, err := makeACL(name, rules)
+	if err != nil {
+		return nil, fmt.Errorf("sipacl: ACL %q: %w", shorten(name), err)
+	}
+	return a, nil
+}
+
+func makeACL(name string, rules []ACLRule) (*ACL, error) {
 	a := &ACL{name: name}
 	var errs []error
 	for _, r := range rules {
@@ -247,7 +255,7 @@ func NewACL(name string, rules ...ACLRule) (*ACL, error) {
 		a.rules = append(a.rules, r)
 	}
 	if len(errs) > 0 {
-		return nil, fmt.Errorf("sipacl: ACL %q: %w", shorten(name), errors.Join(errs...))
+		return nil, errors.Join(errs...)
 	}
 	a.build()
 	return a, nil

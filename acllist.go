@@ -247,7 +247,7 @@ func (b *binding) pin(s *ACLSet) (*ACLList, error) {
 	l := &ACLList{names: b.names}
 	errs := b.errors
 	if b.base {
-		base, err := NewACL("", b.rules...)
+		base, err := makeACL("", b.rules)
 		if err != nil {
 			errs = append(errs, err)
 		}
