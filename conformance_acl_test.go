@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"iter"
 	"math/bits"
+	"math/rand/v2"
 	"net/netip"
 	"regexp"
 	"slices"
@@ -410,4 +411,57 @@ func askAsteriskUnit(t *testing.T, r *report, lines iter.Seq[[]byte]) {
 			r.unaskable("unknown kind " + c.Kind)
 		}
 	}
+}
+
+// Files nobody recorded are read as the model reads them, too: the model with
+// all switches on is the slow twin of parser, lists and index together.
+func TestACLConfIsTheModel(t *testing.T) {
+	lines := []string{
+		"[a]", "[b]", "[A]", "[ a ]", "[t](!)", "[u](!,t)", "[a](t)", "[b](t, u)", "[a](+)", "[t](+)", "[b](a)", "[a](+,t)", "[a](t,+)", "[a](+,!)",
+		"[a](", "[a]()", "[a] (t)", "[a", "[]", "[general]", "[general](!)", "[a](+x=y)", "[a](t)x", "[a](T)", "[a](t,t)",
+		"deny=0.0.0.0/0", "deny=::/0", "deny = 0.0.0.0/0 , ::/0", "permit=192.0.2.0/24", "permit => 192.0.2.0/255.255.255.0", "permit=>2001:db8::/32",
+		"PERMIT=!192.0.2.1", "deny=!192.0.2.1,192.0.2.0/24", "permit+=,192.0.2.2", "permit += ,192.0.2.2", "deny+=::1", "permit=::ffff:192.0.2.0/120",
+		"permit=192.0.2", "permit=192.0.2.0/08", "permit=192.0.2.0/255.0.255.0", "deny 0.0.0.0/0", "permits=1", "=1", "permit=", "deny==1", `\permit=192.0.2.1`, `\`,
+		"; comment", ";-- block", "--;", ";-- x --; deny=192.0.2.1", "permit=;-- x --;192.0.2.1", ";--- line", "deny=192.0.2.1;--", `permit=192.0.2.1\;x`, ";--;", "---;",
+		"#include i.conf", "#tryinclude i.conf", "#tryinclude nope", "#include nope", "#include acl.conf", "#INCLUDE <i.conf>", `#include "j.conf"`, "# x", "#exec x", "#include", "#include *.inc",
+		"", " \t", "\r",
+	}
+	tame := []string{"[a]", "[b]", "[t](!)", "[a](t)", "[a](+)", "deny=0.0.0.0/0", "deny=0.0.0.0/0,::/0", "permit=192.0.2.0/24", "permit += ,192.0.2.2", "#include i.conf", "; x"}
+	srcs := []origSource{{"192.0.2.1", true}, {"192.0.2.2", true}, {"203.0.113.1", true}, {"2001:db8::1", true}, {"::1", true}, {"::ffff:192.0.2.1", true}}
+	r := rand.New(rand.NewPCG(3, 4))
+	text := func(from []string) string {
+		out := ""
+		for range r.IntN(9) {
+			out += from[r.IntN(len(from))] + "\n"
+		}
+		return out
+	}
+	loaded := 0
+	for range 20_000 {
+		from := tame
+		if r.IntN(3) == 0 {
+			from = lines
+		}
+		files := map[string]string{"acl.conf": "[a]\n" + text(from), "i.conf": text(from), "j.conf": text(tame), "x.inc": text(tame)}
+		fsys := fstest.MapFS{}
+		for name, text := range files {
+			fsys[name] = &fstest.MapFile{Data: []byte(text)}
+		}
+		m := &aclOriginal{on: aclAll, files: files}
+		m.load()
+		acls, err := NewACLs(context.Background(), ACLConfig{Sources: []ACLSource{ACLConf{FS: fsys}}})
+		require.Equal(t, len(m.bad) > 0, err != nil, "%q: %v, the model says %v", files, err, m.bad)
+		if err != nil {
+			continue
+		}
+		loaded++
+		for _, names := range []string{"a", "b", "A", "t", "a,b"} {
+			want := m.ask([][2]string{{"acl", names}}, srcs)
+			list, _ := acls.Bind(names)
+			for i, s := range srcs {
+				require.Equal(t, want[i], list.Check(netip.MustParseAddr(s.text)).Allowed, "%q from %s: %q", names, s.text, files)
+			}
+		}
+	}
+	require.Greater(t, loaded, 2000)
 }
