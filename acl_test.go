@@ -16,8 +16,10 @@ import (
 	"sync/atomic"
 	"testing"
 	"testing/fstest"
+	"time"
 
 	"github.com/emiago/sipgo/sip"
+	"github.com/sipacl/sipacl/internal/fakedb"
 	"github.com/stretchr/testify/require"
 )
 
@@ -280,7 +282,7 @@ func TestDecisionACLSense(t *testing.T) {
 		return map[string]any{"name": "a", "rule_order": order, "sense": sense, "rule": rule}
 	}
 	load := func(rows ...map[string]any) (*ACLs, error) {
-		return NewACLs(context.Background(), ACLConfig{Sources: []ACLSource{SQLACLs{DB: aclTableDB(t, columns, rows)}}})
+		return NewACLs(context.Background(), ACLConfig{Sources: []ACLSource{SQLACLs{DB: fakeACLs(t, columns, rows)}}})
 	}
 	_, err := load(
 		row(int64(1), "allow", "192.0.2.1"), row(int64(1), "", "192.0.2.1"), row(int64(1), " permit", "192.0.2.1"), row(int64(1), nil, "192.0.2.1"),
@@ -313,12 +315,12 @@ func TestDecisionACLSense(t *testing.T) {
 }
 
 func TestSQLACLsNames(t *testing.T) {
-	table := &aclTableFake{columns: []string{"id", "n", "o", "s", "r", "host"}}
-	row := func(id int64, n, s, r, host string) map[string]any {
-		return map[string]any{"id": id, "n": n, "o": int64(1), "s": s, "r": r, "host": host}
-	}
-	table.set([]map[string]any{row(7, "a", "deny", "192.0.2.1", "box1"), row(8, "a", "deny", "192.0.2.2", "box2"), row(9, "b", "deny", "x", "box2")}, nil)
-	s := SQLACLs{DB: table.open(t), Table: "acls", IDCol: "id", NameCol: "n", OrderCol: "o", SenseCol: "s", RuleCol: "r", SystemName: "box1", SystemNameCol: "host"}
+	db := fakedb.Open(t)
+	db.Set("acls", []string{"id", "n", "o", "s", "r", "host"},
+		[]any{int64(9), "b", int64(1), "deny", "x", "box2"},
+		[]any{int64(8), "a", int64(1), "deny", "192.0.2.2", "box2"},
+		[]any{int64(7), "a", int64(1), "deny", "192.0.2.1", "box1"})
+	s := SQLACLs{DB: db.SQL(), Table: "acls", IDCol: "id", NameCol: "n", OrderCol: "o", SenseCol: "s", RuleCol: "r", SystemName: "box1", SystemNameCol: "host"}
 	load := func() (*ACLs, error) {
 		return NewACLs(context.Background(), ACLConfig{Sources: []ACLSource{s}})
 	}
@@ -343,8 +345,8 @@ func TestSQLACLsNames(t *testing.T) {
 		s.Table = "acls"
 	}
 	broken := errors.New("connection lost")
-	table.set(nil, broken)
-	s.DB = table.open(t)
+	db.Fail(broken)
+	s.DB = db.SQL()
 	_, err = load()
 	require.ErrorIs(t, err, broken)
 }
@@ -434,6 +436,42 @@ func TestBindIsPinnedAndFollowIsLive(t *testing.T) {
 	require.Equal(t, [3]int{0, 1, 1}, [3]int{reports[1].Added, reports[1].Removed, reports[1].Entries})
 	require.True(t, live.Uses(reports[0].Changed...))
 	require.False(t, live.Uses("c"))
+}
+
+// What Run compares, to leave alone what did not change.
+func TestSumIsOfTheContent(t *testing.T) {
+	sum := func(text string) uint64 { return mustACLs(t, text).Set().sum() }
+	base := sum("[a]\ndeny=192.0.2.1\n[b]\n")
+	require.Equal(t, base, sum("[a]\ndeny=192.0.2.1 ; why\n[b]\n"))
+	for _, other := range []string{
+		"", "[a]\n[b]\ndeny=192.0.2.1\n", "[a]\npermit=192.0.2.1\n[b]\n", "[a]\ndeny=192.0.2.1\n[B]\n", "[a]\ndeny=192.0.2.2\n[b]\n",
+		"[a]\n\ndeny=192.0.2.1\n[b]\n", // rules have other places
+	} {
+		require.NotEqual(t, base, sum(other), other)
+	}
+}
+
+func TestRunPutsChangedACLsInService(t *testing.T) {
+	db := fakedb.Open(t)
+	columns := []string{"name", "rule_order", "sense", "rule"}
+	db.Set("acltable", columns, []any{"a", int64(1), "deny", "192.0.2.1"})
+	perm, err := Open(t.Context(), Config{ACLs: ACLConfig{Sources: []ACLSource{SQLACLs{DB: db.SQL()}}}})
+	require.NoError(t, err)
+	l, err := perm.ACLs().Follow("a")
+	require.NoError(t, err)
+	told := make(chan []string, 10)
+	perm.ACLs().OnReload(func(r ReloadReport) { told <- r.Changed })
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error)
+	go func() {
+		done <- perm.Run(ctx, RunConfig{Parts: []string{"acl"}, Interval: time.Millisecond, Settle: time.Millisecond})
+	}()
+	db.Set("acltable", columns, []any{"a", int64(1), "deny", "192.0.2.2"})
+	require.Equal(t, []string{"a"}, <-told)
+	require.False(t, l.Check(addr("192.0.2.2")).Allowed)
+	cancel()
+	require.ErrorIs(t, <-done, context.Canceled)
+	require.Empty(t, told)
 }
 
 func TestBindLines(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"io/fs"
 	"iter"
 	"math"
@@ -151,6 +152,15 @@ type SQLACLs struct {
 	// compares texts.
 	SystemName    string
 	SystemNameCol string // "systemname"
+
+	// VersionQuery is a query whose result changes whenever the table does:
+	// Run asks it instead of reading the table. None by default.
+	VersionQuery string
+}
+
+// Version implements [Versioned] by the VersionQuery.
+func (s SQLACLs) Version(ctx context.Context) (string, error) {
+	return sqlrows.Version(ctx, s.DB, s.VersionQuery)
 }
 
 // ACLs implements [ACLSource].
@@ -279,6 +289,7 @@ func (p *Permissions) loadACLs(ctx context.Context, sources []ACLSource) (loaded
 		return loaded{}, errors.Join(b.errs...)
 	}
 	l := b.set.changes(p.Snapshot().ACLs())
+	l.sum = b.set.sum()
 	l.warnings = b.warnings
 	l.install = func(next *Snapshot, generation uint64) {
 		b.set.gen = generation
@@ -307,6 +318,24 @@ func (s *ACLSet) changes(old *ACLSet) (l loaded) {
 	}
 	slices.Sort(l.changed)
 	return l
+}
+
+var aclSeed = maphash.MakeSeed()
+
+// sum identifies the content, the places of rules included.
+func (s *ACLSet) sum() uint64 {
+	var h maphash.Hash
+	h.SetSeed(aclSeed)
+	for a := range s.All() {
+		maphash.WriteComparable(&h, a.name)
+		maphash.WriteComparable(&h, a.realtime)
+		maphash.WriteComparable(&h, a.origin)
+		maphash.WriteComparable(&h, len(a.rules))
+		for _, r := range a.rules {
+			maphash.WriteComparable(&h, r)
+		}
+	}
+	return h.Sum64()
 }
 
 // missing counts the rules that b does not have.

@@ -152,7 +152,9 @@ func (p *Permissions) addACLs(cfg ACLConfig) error {
 	if slices.Contains(cfg.Sources, nil) {
 		return errors.New("sipacl: ACLs: want a source")
 	}
-	part := p.addPart("acl", func(ctx context.Context) (loaded, error) { return p.loadACLs(ctx, cfg.Sources) })
+	sources := slices.Clone(cfg.Sources)
+	part := p.addPart("acl", func(ctx context.Context) (loaded, error) { return p.loadACLs(ctx, sources) })
+	part.version = versions(sources)
 	p.acls = &ACLs{perm: p, part: part}
 	return nil
 }
