@@ -67,11 +67,10 @@ type aclOriginal struct {
 	order []string
 
 	// of the load in progress
-	bad     map[string]bool // "file:line" of what keeps the file from loading
-	vague   bool            // a line of bad may be another
-	secs    []*origSection
-	leaks   int
-	invalid bool
+	bad   map[string]bool // "file:line" of what keeps the file from loading
+	vague bool            // a line of bad may be another
+	secs  []*origSection
+	leaks int
 }
 
 type origRule struct {
@@ -379,7 +378,7 @@ func (m *aclOriginal) directive(line, at string, cur *origSection, level int, st
 	try := word == "#tryinclude"
 	if quoted := quotedName.FindStringSubmatch(arg); quoted != nil {
 		arg = quoted[1] + quoted[2]
-	} else if arg[0] == '"' || arg[0] == '<' || strings.Contains(arg, "{") || !fs.ValidPath(path.Clean(arg)) {
+	} else if strings.ContainsRune("\"<$", rune(arg[0])) || strings.Contains(arg, "{") || !fs.ValidPath(path.Clean(arg)) {
 		if !m.strict(aclSyntax, at) { // absolute paths and those out of the folder too
 			m.beyond |= aclSyntax
 		}
