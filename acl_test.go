@@ -35,8 +35,6 @@ func mustACLs(t testing.TB, text string) *ACLs {
 	return acls
 }
 
-func addr(s string) netip.Addr { return netip.MustParseAddr(s) }
-
 func TestLastMatchWins(t *testing.T) {
 	a := MustACL("lan", "deny=0.0.0.0/0,::/0", "permit=10.0.0.0/8,2001:db8::/32", "deny=10.1.0.0/16", "permit=10.1.2.3")
 	for ip, want := range map[string]string{
@@ -562,6 +560,12 @@ func TestCheckContacts(t *testing.T) {
 		{"<sip:a@192.0.2.1>, <sip:a@203.0.113.1>", CauseDeny, CauseDeny},
 		{"<sip:a@192.0.2.1>|<sip:a@203.0.113.1>", CauseDeny, CauseDeny},
 		{"<sip:a@192.0.2.1;maddr=203.0.113.1>", CauseDeny, CauseDeny},
+		{"<sip:a@192.0.2.1;MADDR=203.0.113.1>", CauseDeny, CauseDeny},
+		{"<sip:a@192.0.2.1;maddr=192.0.2.2;Maddr=203.0.113.1>", CauseDeny, CauseDeny},
+		{"<sip:a@192.0.2.1;%6daddr=203.0.113.1>", CauseMalformed, CauseMalformed},
+		{"<sip:a@192.0.2.1;maddr>", CauseMalformed, CauseMalformed},
+		{"<sip:a@192.0.2.1;maddr=192.0.2.2>;maddr=203.0.113.1", CauseDeny, CauseDeny},
+		{"<sip:a@192.0.2.1;maddr=192.0.2.2;lr>;q=0.5", CausePermit, CausePermit},
 		{"<sip:a@phone.example.com>", CauseMalformed, CauseDefault},
 		{"<sip:a@phone.example.com;maddr=203.0.113.1>", CauseMalformed, CauseDeny},
 		{"<sip:a@192.0.2.1;maddr=x.example.com>", CauseMalformed, CauseDefault},

@@ -415,8 +415,8 @@ type ContactConfig struct {
 }
 
 // CheckContacts tells whether every Contact of req leads to an address that
-// passes the list, as contact_acl does for REGISTER: its host, and its maddr
-// parameter if it has one. It stands beside the check of the source. Right of
+// passes the list, as contact_acl does for REGISTER: its host, and every maddr
+// parameter that it has. It stands beside the check of the source. Right of
 // the decision is the Contact that was refused.
 //
 // Contacts that are no SIP URI are refused. A request without Contact, and a
@@ -439,7 +439,7 @@ func (l *ACLList) CheckContacts(req *sip.Request, cfg ContactConfig) Decision {
 			}
 			return Decision{Allowed: true, Cause: CauseStar, Source: s, Right: "*"}
 		}
-		if d = l.checkContact(c.Address, cfg); !d.Allowed {
+		if d = l.checkContact(c, cfg); !d.Allowed {
 			d.Source, d.Right = s, shorten(c.Address.String())
 			return d
 		}
@@ -453,13 +453,25 @@ func (l *ACLList) Contacts(cfg ContactConfig) Check {
 	return func(req *sip.Request) Decision { return l.CheckContacts(req, cfg) }
 }
 
-func (l *ACLList) checkContact(u sip.Uri, cfg ContactConfig) Decision {
+// checkContact asks about the host and every maddr, in the URI or behind it:
+// who is lenient elsewhere may follow any of them.
+func (l *ACLList) checkContact(c *sip.ContactHeader, cfg ContactConfig) Decision {
+	u := &c.Address
 	if !strings.EqualFold(u.Scheme, "sip") && !strings.EqualFold(u.Scheme, "sips") {
 		return Decision{Cause: CauseMalformed, Info: "no SIP URI"}
 	}
 	d := l.checkHost(u.Host, cfg)
-	if maddr, ok := u.UriParams.Get("maddr"); ok && d.Allowed {
-		d = l.checkHost(maddr, cfg)
+	for _, params := range []sip.HeaderParams{u.UriParams, c.Params} {
+		for _, p := range params {
+			switch {
+			case !d.Allowed:
+				return d
+			case strings.Contains(p.K, "%"):
+				return Decision{Cause: CauseMalformed, Info: "escaped name of a parameter"}
+			case strings.EqualFold(p.K, "maddr"):
+				d = l.checkHost(p.V, cfg)
+			}
+		}
 	}
 	return d
 }

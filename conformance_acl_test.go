@@ -181,22 +181,6 @@ func aclErrorLines(err error) map[string]bool {
 	return lines
 }
 
-// loadErrors takes a joined error apart.
-func loadErrors(err error) (all []*LoadError) {
-	switch e := err.(type) {
-	case nil:
-	case *LoadError:
-		all = append(all, e)
-	case interface{ Unwrap() []error }:
-		for _, e := range e.Unwrap() {
-			all = append(all, loadErrors(e)...)
-		}
-	case interface{ Unwrap() error }:
-		all = loadErrors(e.Unwrap())
-	}
-	return all
-}
-
 func askAsteriskACL(t *testing.T, r *report, lines iter.Seq[[]byte]) {
 	// Asked besides the recorded questions, and not counted among them.
 	rules := newReport("the rules as recorded, where masks are contiguous", r.dir)
