@@ -22,7 +22,7 @@ func (s *ACLSet) Show() string {
 			names = append(names, a.name)
 		}
 	}
-	slices.SortStableFunc(names, func(a, b string) int { return bucket(a) - bucket(b) })
+	slices.SortStableFunc(names, func(a, b string) int { return aclBucket(a) - aclBucket(b) })
 	var b strings.Builder
 	b.WriteString(head)
 	for _, name := range names {
@@ -31,9 +31,9 @@ func (s *ACLSet) Show() string {
 	return b.String()
 }
 
-// bucket is where Asterisk's hash table, which it lists in order, keeps a
+// aclBucket is where Asterisk's hash table, which it lists in order, keeps a
 // name.
-func bucket(name string) int {
+func aclBucket(name string) int {
 	h := uint32(5381)
 	for _, c := range []byte(name) {
 		h = h*33 ^ uint32(c)
@@ -96,16 +96,6 @@ func (l *ACLList) Show() string {
 		}
 	}
 	return b.String()
-}
-
-// netmask is the prefix length in the form of an address.
-func netmask(p netip.Prefix) netip.Addr {
-	b := make([]byte, p.Addr().BitLen()/8)
-	for i := range p.Bits() {
-		b[i/8] |= 0x80 >> (i % 8)
-	}
-	mask, _ := netip.AddrFromSlice(b) // 4 or 16 bytes
-	return mask
 }
 
 // ntop writes an address as inet_ntop does: IPv4-compatible ones end in a
