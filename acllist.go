@@ -99,6 +99,38 @@ func NewACLs(ctx context.Context, cfg ACLConfig) (*ACLs, error) {
 	return perm.ACLs(), nil
 }
 
+func (p *Permissions) addACLs(cfg ACLConfig) error {
+	if len(cfg.Sources) == 0 {
+		return nil
+	}
+	if slices.Contains(cfg.Sources, nil) {
+		return errors.New("sipacl: ACLs: want a source")
+	}
+	sources := slices.Clone(cfg.Sources)
+	part := p.addPart("acl", func(ctx context.Context) (loaded, error) { return p.loadACLs(ctx, sources) })
+	part.version = versions(sources)
+	p.acls = &ACLs{perm: p, part: part}
+	return nil
+}
+
+// ACLs returns the handle of the named ACLs; nil, which knows no name, if
+// none are configured.
+func (p *Permissions) ACLs() *ACLs {
+	if p == nil {
+		return nil
+	}
+	return p.acls
+}
+
+// ACLs returns the named ACLs in this snapshot; nil, which knows no name, if
+// none are configured.
+func (s *Snapshot) ACLs() *ACLSet {
+	if s == nil {
+		return nil
+	}
+	return s.acls
+}
+
 // Set returns the generation in service.
 func (a *ACLs) Set() *ACLSet {
 	if a == nil || a.perm == nil {
