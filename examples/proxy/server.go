@@ -38,8 +38,8 @@ type server struct {
 }
 
 // start opens the tables and listens. Nothing listens if any of it fails.
-func start(ctx context.Context, cfg config) (s *server, err error) {
-	s = &server{
+func start(ctx context.Context, cfg config) (_ *server, err error) {
+	s := &server{
 		config: cfg,
 		log:    slog.New(slog.NewTextHandler(cfg.log, &slog.HandlerOptions{ReplaceAttr: noTime})),
 		failed: make(chan error, 2),
