@@ -28,7 +28,6 @@ const (
 	addrZone
 	addrLiteral
 	addrNumber
-	addrBadRow
 	addrV632
 	addrGroup0Row
 	addrSrcGroup
@@ -36,12 +35,14 @@ const (
 	addrNames
 	addrFile
 	addrLimit
+	addrBadRow             // last, so that a set that says what is wrong with a row comes before it
 	allDecisions decisions = 1<<iota - 1
 )
 
 var decisionIDs = [...]string{
-	"addr-winner", "addr-nogroup", "addr-mapped", "addr-zone", "addr-literal", "addr-number", "addr-badrow",
+	"addr-winner", "addr-nogroup", "addr-mapped", "addr-zone", "addr-literal", "addr-number",
 	"addr-v6-32", "addr-group0-row", "addr-srcgroup", "addr-zeromask", "addr-names", "addr-file", "addr-limit",
+	"addr-badrow",
 }
 
 // String joins the ids by "+".

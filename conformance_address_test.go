@@ -26,6 +26,7 @@ func init() {
 // read and those it had in service before.
 type recordedTable struct {
 	name   string
+	of     original
 	next   func(decisions) []modelCells
 	base   func(decisions) []modelCells
 	gone   bool            // the file was removed before the load
@@ -85,22 +86,11 @@ func (s *tableInService) lint(err error, cells func(decisions) []modelCells) {
 	}
 	slices.Sort(ours)
 	ours = slices.Compact(ours)
-	want := loadModel(s.original(original{}), allDecisions, cells(allDecisions)).dropped
+	want := loadModel(s.of, allDecisions, cells(allDecisions)).dropped
 	slices.Sort(want)
 	if !slices.Equal(ours, want) || err != nil && len(ours) == 0 {
 		s.report.unexplained("%s: refuses rows %v, want %v: %v", s.name, ours, want, err)
 	}
-}
-
-// original adds to what is known of the server what the table says of it.
-func (rt recordedTable) original(of original) original {
-	switch src := rt.source(false).(type) {
-	case AddressFile:
-		of.kamailio, of.file = true, true
-	case SQLAddresses:
-		of.kamailio = src.ZeroMask == ZeroMaskHost
-	}
-	return of
 }
 
 // loadErrors are the LoadErrors among the errors joined in err.
@@ -416,8 +406,9 @@ func conformKamailio(t *testing.T, r *report, lines iter.Seq[[]byte]) {
 			tables[table.ID] = map[string]build{}
 			loads := map[bool]*tableInService{}
 			for name, said := range table.Reload {
-				of := rt.original(original{longest: name == "master-lpm", subnets: max(table.Params.MaxSubnets, 0)})
-				if of.subnets == 0 {
+				of := rt.of
+				of.longest = name == "master-lpm"
+				if of.subnets = table.Params.MaxSubnets; of.subnets == 0 {
 					of.subnets = 512
 				}
 				fails := said != "Reload OK"
@@ -462,6 +453,7 @@ func (k kamailioTable) recorded(t *testing.T) recordedTable {
 	base, baseRows := read(k.BaseRows)
 	return recordedTable{
 		name: k.ID,
+		of:   original{kamailio: true},
 		next: func(decisions) []modelCells { return next },
 		base: func(decisions) []modelCells { return base },
 		put: func(base bool) {
@@ -493,6 +485,7 @@ func (k kamailioTable) recordedFile() recordedTable {
 	}
 	return recordedTable{
 		name: k.ID,
+		of:   original{kamailio: true, file: true},
 		next: read(k.Text),
 		base: read(k.BaseText),
 		gone: k.Text == nil,
