@@ -7,6 +7,8 @@
 //   - does this address, port and protocol belong to a group, and to which?
 //     ([Partition.CheckAddress], [Partition.CheckSourceAddress],
 //     [Partition.SourceGroup])
+//   - does this address pass these named permit and deny lists?
+//     ([ACLs.Bind], [ACLs.Follow], [ACLList.Check])
 //
 // Each answer is a [Decision]: allowed or refused, the cause, and the row or
 // rule that decided, with its place in the file or table. The zero Decision
@@ -20,6 +22,9 @@
 // beside the one in service and swaps one pointer; if the load fails, the
 // generation in service stays, and [Permissions.Status] tells how old it is
 // and what went wrong.
+//
+// [Permissions.Run] watches the sources and reloads what changed, on a
+// goroutine of the caller. This package starts none.
 //
 // # Snapshots
 //
