@@ -262,15 +262,13 @@ func (p *rowParser) bad(col int, format string, args ...any) {
 }
 
 func (p *rowParser) row() AddressRow {
-	r := AddressRow{
-		Group:  GroupID(p.integer(colGroup, 1<<32-1)),
-		Origin: p.raw.origin,
-		Port:   uint16(p.integer(colPort, 65535)),
-		Proto:  p.proto(),
-	}
+	r := AddressRow{Origin: p.raw.origin}
+	r.Group = GroupID(p.integer(colGroup, 1<<32-1))
+	p.address(&r)
+	r.Port = uint16(p.integer(colPort, 65535))
+	r.Proto = p.proto()
 	r.Pattern = p.pattern()
 	r.Info = p.text(colInfo)
-	p.address(&r)
 	return r
 }
 
