@@ -292,7 +292,12 @@ func (t Trace) String() string {
 		if s.Matched {
 			mark = "+"
 		}
-		fmt.Fprintf(&b, "\n  %s %s %s", mark, s.Origin, s.Text)
+		b.WriteString("\n  " + mark)
+		for _, word := range []string{s.Origin.String(), s.Text} {
+			if word != "" {
+				b.WriteString(" " + word)
+			}
+		}
 		if s.Subject != "" {
 			fmt.Fprintf(&b, " ~ %q", s.Subject)
 		}

@@ -1,0 +1,221 @@
+package sipacl_test
+
+import (
+	"context"
+	"fmt"
+	"log"
+	"net/netip"
+	"testing/fstest"
+
+	"github.com/emiago/sipgo"
+	"github.com/emiago/sipgo/sip"
+	"github.com/sipacl/sipacl"
+)
+
+// offices is the table of these examples.
+func offices() *sipacl.Partition {
+	return sipacl.MustPartition(
+		sipacl.AddressRow{Group: 200, Prefix: netip.MustParsePrefix("203.0.113.0/24"), Info: "OfficeSubnet"},
+		sipacl.AddressRow{Group: 250, Prefix: netip.MustParsePrefix("203.0.113.7/32"), Port: 5060, Proto: sipacl.ProtoUDP, Info: "TestServer"},
+		sipacl.AddressRow{Group: 300, Prefix: netip.MustParsePrefix("2001:db8::/32"), Pattern: "sip:alice@example.com"},
+		sipacl.AddressRow{Group: 400, Host: "gw.example.com"},
+	)
+}
+
+// received is a request as sipgo hands it to a handler.
+func received(from string) *sip.Request {
+	req := sip.NewRequest(sip.OPTIONS, sip.Uri{Scheme: "sip", Host: "example.com"})
+	req.SetSource(from)
+	req.SetTransport("UDP")
+	return req
+}
+
+func Example() {
+	ctx := context.Background()
+	files := fstest.MapFS{"address.txt": {Data: []byte("200 203.0.113.0 24 0 OfficeSubnet\n")}}
+	perm, err := sipacl.Open(ctx, sipacl.Config{Partitions: []sipacl.PartitionConfig{
+		{Sources: []sipacl.AddressSource{sipacl.AddressFile{FS: files, Name: "address.txt"}}},
+	}})
+	if err != nil {
+		log.Fatal(err)
+	}
+	peers, err := perm.Partition(sipacl.DefaultPartition)
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(peers.CheckSourceAddress(received("203.0.113.9:5060"), 200, ""))
+	fmt.Println(peers.CheckSourceAddress(received("198.51.100.9:5060"), 200, "").Err())
+	// Output:
+	// 203.0.113.9:5060 udp allowed: address matches 203.0.113.0/24 group 200 (address.txt:1) "OfficeSubnet"
+	// sipacl: 198.51.100.9:5060 udp refused: no address matches
+}
+
+func ExamplePartition_CheckAddress() {
+	p := offices()
+	q := sipacl.Query{Group: 250, Addr: netip.MustParseAddr("203.0.113.7")}
+	fmt.Println(p.CheckAddress(q).Allowed) // port 0 is no "any"
+	q.Any = sipacl.AnyPort | sipacl.AnyProto
+	fmt.Println(p.CheckAddress(q).Allowed)
+	fmt.Println(p.CheckAddress(sipacl.Query{Group: 400, Host: "gw.example.com"}).Allowed)
+	// Output:
+	// false
+	// true
+	// true
+}
+
+func ExamplePartition_CheckSource() {
+	s := sipacl.Source{Addr: netip.MustParseAddr("2001:db8::7"), Port: 5061, Proto: sipacl.ProtoTLS}
+	fmt.Println(offices().CheckSource(s, 300, "sip:alice@example.com").Allowed)
+	fmt.Println(offices().CheckSource(s, 300, "sip:bob@example.com").Allowed)
+	// Output:
+	// true
+	// false
+}
+
+func ExamplePartition_CheckSourceAddress() {
+	fmt.Println(offices().CheckSourceAddress(received("203.0.113.7:5060"), 250, ""))
+	// Output: 203.0.113.7:5060 udp allowed: address matches 203.0.113.7/32 group 250 "TestServer"
+}
+
+func ExamplePartition_SourceGroup() {
+	d := offices().SourceGroup(received("203.0.113.7:5060"))
+	fmt.Println(d.Group, d.Info)
+	// Output: 250 TestServer
+}
+
+func ExamplePartition_AddressGroup() {
+	d := offices().AddressGroup(sipacl.Source{Addr: netip.MustParseAddr("203.0.113.8"), Port: 5060, Proto: sipacl.ProtoTCP})
+	fmt.Println(d.Group, d.Info)
+	// Output: 200 OfficeSubnet
+}
+
+func ExamplePartition_Groups() {
+	for g := range offices().Groups(sipacl.Source{Addr: netip.MustParseAddr("203.0.113.7"), Port: 5060, Proto: sipacl.ProtoUDP}) {
+		fmt.Println(g)
+	}
+	// Output:
+	// 250
+	// 200
+}
+
+func ExamplePartition_Sources() {
+	check := offices().Sources(200, 250)
+	fmt.Println(check(received("203.0.113.9:5060")).Allowed)
+	fmt.Println(check(received("198.51.100.9:5060")).Allowed)
+	// Output:
+	// true
+	// false
+}
+
+func ExamplePartition_AnySource() {
+	fmt.Println(offices().AnySource()(received("203.0.113.9:5060")).Group)
+	// Output: 200
+}
+
+func ExamplePartition_Allow() {
+	filter := sipacl.ReadFilter(offices().Allow(200))
+	option := sip.WithTransportLayerReadFilter(filter)
+	ua, err := sipgo.NewUA(sipgo.WithUserAgentTransportLayerOptions(option))
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer ua.Close()
+	// Output:
+}
+
+func ExampleTable_Matches() {
+	q := sipacl.Query{Addr: netip.MustParseAddr("203.0.113.7"), Any: sipacl.AnyGroup | sipacl.AnyPort | sipacl.AnyProto}
+	for d := range offices().Table().Matches(q) {
+		fmt.Println(d.Prefix, d.Group)
+	}
+	// Output:
+	// 203.0.113.7/32 250
+	// 203.0.113.0/24 200
+}
+
+func ExampleTable_Explain() {
+	q := sipacl.Query{Group: 250, Addr: netip.MustParseAddr("203.0.113.7"), Port: 5062, Proto: sipacl.ProtoUDP}
+	fmt.Println(offices().Table().Explain(q))
+	// Output:
+	// 203.0.113.7:5062 udp refused: no address matches
+	//   - group 250 203.0.113.7/32 port 5060 proto udp: port is 5062
+	//   - group 200 203.0.113.0/24 port any proto any: group 250 was asked
+}
+
+func ExampleSourceOf() {
+	req := received("[::ffff:203.0.113.9]:5060")
+	s, err := sipacl.SourceOf(req)
+	fmt.Println(s, err)
+	_, err = sipacl.SourceOf(sip.NewRequest(sip.OPTIONS, sip.Uri{}))
+	fmt.Println(err)
+	// Output:
+	// 203.0.113.9:5060 udp <nil>
+	// no network source
+}
+
+func ExampleGuard() {
+	ua, err := sipgo.NewUA()
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer ua.Close()
+	srv, err := sipgo.NewServer(ua)
+	if err != nil {
+		log.Fatal(err)
+	}
+	guard := sipacl.Guard(sipacl.GuardConfig{
+		Check:   offices().Sources(200),
+		Reject:  sipacl.RespondOnce(srv, 403, "Forbidden"),
+		Observe: func(req *sip.Request, d sipacl.Decision) { fmt.Println(req.Method, d) },
+	})
+	handler := guard(func(req *sip.Request, tx sip.ServerTransaction) { fmt.Println("handled") })
+	srv.OnInvite(handler)
+	srv.OnOptions(handler)
+	srv.OnNoRoute(handler)
+	srv.OnAck(guard(sipacl.AbsorbAck))
+
+	handler(received("203.0.113.9:5060"), nil) // what the server does
+	// Output:
+	// OPTIONS 203.0.113.9:5060 udp allowed: address matches 203.0.113.0/24 group 200 "OfficeSubnet"
+	// handled
+}
+
+func ExampleAllOf() {
+	inOffice, inTest := offices().Sources(200), offices().Sources(250)
+	fmt.Println(sipacl.AllOf(inOffice, inTest)(received("203.0.113.9:5060")).Allowed)
+	fmt.Println(sipacl.AnyOf(inOffice, inTest)(received("203.0.113.9:5060")).Allowed)
+	fmt.Println(sipacl.AllOf()(received("203.0.113.9:5060")).Allowed)
+	// Output:
+	// false
+	// true
+	// false
+}
+
+func ExamplePermissions_Reload() {
+	files := fstest.MapFS{"address.txt": {Data: []byte("200 203.0.113.0 24\n")}}
+	p, err := sipacl.NewPartition(context.Background(), sipacl.PartitionConfig{
+		Sources: []sipacl.AddressSource{sipacl.AddressFile{FS: files, Name: "address.txt"}},
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	files["address.txt"].Data = []byte("200 203.0.113.0 33\n200 198.51.100.7\n")
+	_, err = p.Reload(context.Background())
+	fmt.Println(err)
+	fmt.Println(p.Status().Generation, p.Sources(200)(received("203.0.113.9:5060")).Allowed)
+	// Output:
+	// sipacl: address:default: address.txt:1:17: mask "33": want a whole number, 0 to 32
+	// 1 true
+}
+
+func ExampleDiff() {
+	a, b := netip.MustParsePrefix("203.0.113.0/24"), netip.MustParsePrefix("198.51.100.7/32")
+	old := sipacl.MustPartition(sipacl.AddressRow{Group: 200, Prefix: a}).Table()
+	next := sipacl.MustPartition(sipacl.AddressRow{Group: 200, Prefix: b}).Table()
+	added, removed := sipacl.Diff(old, next)
+	fmt.Println("+", added[0])
+	fmt.Println("-", removed[0])
+	// Output:
+	// + group 200 198.51.100.7/32 port any proto any
+	// - group 200 203.0.113.0/24 port any proto any
+}
