@@ -464,7 +464,7 @@ func TestSubscribersAndLogHandlersMayAsk(t *testing.T) {
 	_, err := p.Reload(t.Context())
 	require.NoError(t, err)
 	require.Contains(t, log.String(), "level=INFO msg=loaded part=address:default generation=2 entries=1")
-	require.Contains(t, log.String(), `level=ERROR msg="not loaded, the generation in service stays" part=address:default generation=2 err=boom`)
+	require.Contains(t, log.String(), `level=ERROR msg="load failed, the generation in service stays" part=address:default generation=2 err=boom`)
 }
 
 type asksStatus struct {
