@@ -93,8 +93,12 @@ type Source struct {
 	Proto Proto
 }
 
-// String gives "203.0.113.9:5060 udp".
+// String gives "203.0.113.9:5060 udp", and the address alone if neither port
+// nor protocol is known.
 func (s Source) String() string {
+	if s.Port == 0 && s.Proto == ProtoAny {
+		return s.Addr.String()
+	}
 	b := netip.AddrPortFrom(s.Addr, s.Port).AppendTo(make([]byte, 0, 64))
 	return string(append(append(b, ' '), s.Proto.String()...))
 }
@@ -102,7 +106,8 @@ func (s Source) String() string {
 // SourceOf returns where req came from: the socket, never Via, Contact or
 // From. A request that was not read from a socket gives [ErrNoSource]; the
 // Source method of sipgo would answer from its Via then, which the sender
-// writes.
+// writes. So does its Clone of a request without a socket, which writes that
+// answer down: do not give clones of hand-made requests to a check.
 func SourceOf(req *sip.Request) (Source, error) {
 	if req == nil {
 		return Source{}, ErrNoSource

@@ -55,9 +55,9 @@ func ExampleACLs_Bind() {
 		fmt.Println(office.Check(netip.MustParseAddr(addr)))
 	}
 	// Output:
-	// 192.0.2.1:0 any allowed: ACL permits 192.0.2.0/24 (acl.conf:6:8) "office"
-	// 192.0.2.66:0 any refused: ACL denies 192.0.2.66/32 (acl.conf:7:6) "office"
-	// 203.0.113.9:0 any refused: ACL denies 0.0.0.0/0 (acl.conf:3:6) "office"
+	// 192.0.2.1 allowed: ACL permits 192.0.2.0/24 (acl.conf:6:8) "office"
+	// 192.0.2.66 refused: ACL denies 192.0.2.66/32 (acl.conf:7:6) "office"
+	// 203.0.113.9 refused: ACL denies 0.0.0.0/0 (acl.conf:3:6) "office"
 }
 
 func ExampleACLs_BindLines() {
@@ -188,7 +188,7 @@ func ExampleACLList_Explain() {
 	}
 	fmt.Println(list.Explain(netip.MustParseAddr("192.0.2.66")))
 	// Output:
-	// 192.0.2.66:0 any refused: ACL denies 192.0.2.66/32 (acl.conf:7:6) "office"
+	// 192.0.2.66 refused: ACL denies 192.0.2.66/32 (acl.conf:7:6) "office"
 	//   + acl.conf:3:6 office: deny 0.0.0.0/0 ~ "192.0.2.66": overruled by a later rule
 	//   - acl.conf:3:16 office: deny ::/0 ~ "192.0.2.66": other address family
 	//   + acl.conf:6:8 office: permit 192.0.2.0/24 ~ "192.0.2.66": overruled by a later rule

@@ -77,7 +77,7 @@ type ResponseWriter interface {
 // transaction: sl_send_reply. The To tag is made from the request, so that
 // copies get the same answer (RFC 3261 section 8.2.7), and from a secret, so
 // that nobody else can make it. Guard OnAck too, or sipgo answers the ACK
-// with 405; see [AbsorbAck].
+// with 405; see [AbsorbAck]. w must not be nil.
 func RespondOnce(w ResponseWriter, code int, reason string) Reject {
 	seed := maphash.MakeSeed()
 	return func(req *sip.Request, _ sip.ServerTransaction, _ Decision) {
@@ -177,7 +177,8 @@ var errRefused = errors.New("sipacl: source refused")
 
 // ReadFilter returns a filter for sip.WithTransportLayerReadFilter that drops
 // what comes from refused sources before it is parsed: see [Partition.Allow].
-// A nil allow refuses everything.
+// A nil allow refuses everything. Responses are messages too: the peers that
+// this server calls must be in the table as well.
 //
 // On a datagram transport the bytes vanish; the filter never returns an error
 // there, because sipgo ends the listener on one. On a stream transport it

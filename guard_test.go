@@ -685,6 +685,7 @@ func TestGuardBehindListenAndServe(t *testing.T) {
 		_ = tx.Respond(sip.NewResponseFromRequest(req, 200, "OK", nil))
 	}))
 	ready := make(chan string, 1)
+	//lint:ignore SA1029 that its key is a string is sipgo's choice
 	ctx, cancel := context.WithCancel(context.WithValue(context.Background(), sipgo.ListenReadyCtxKey,
 		sipgo.ListenReadyFuncCtxValue(func(_, addr string) { ready <- addr })))
 	ended := make(chan error)
