@@ -175,7 +175,8 @@ func (p *Permissions) addPartition(cfg PartitionConfig) error {
 
 // loadTable builds the next generation of partition i.
 func (p *Permissions) loadTable(ctx context.Context, i int, rows iter.Seq2[AddressRow, error]) (loaded, error) {
-	t, errs := buildTable(rows)
+	old := p.snap.Load().tables[i]
+	t, errs := buildTable(rows, old.Len()+old.Len()/64)
 	l := loaded{entries: t.Len(), sum: t.sum(), warnings: t.suspect}
 	fatal := false
 	for _, err := range errs {
@@ -188,7 +189,7 @@ func (p *Permissions) loadTable(ctx context.Context, i int, rows iter.Seq2[Addre
 	if fatal {
 		return loaded{}, errors.Join(errs...)
 	}
-	diff(p.snap.Load().tables[i], t, func(AddressRow) { l.added++ }, func(AddressRow) { l.removed++ })
+	diff(old, t, func(AddressRow) { l.added++ }, func(AddressRow) { l.removed++ })
 	l.install = func(next *Snapshot, generation uint64) {
 		t.gen = generation
 		next.tables[i] = t

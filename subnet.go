@@ -48,7 +48,7 @@ type row struct {
 // give one error that names them all, and no table. An error that is no
 // [*LoadError] ends the sequence.
 func NewTable(rows iter.Seq2[AddressRow, error]) (*Table, error) {
-	t, errs := buildTable(rows)
+	t, errs := buildTable(rows, 0)
 	for _, e := range errs {
 		if e, ok := e.(*LoadError); !ok || !e.Skipped {
 			return nil, errors.Join(errs...)
@@ -58,10 +58,15 @@ func NewTable(rows iter.Seq2[AddressRow, error]) (*Table, error) {
 }
 
 // buildTable reads every row. Of the errors it returns, those that are
-// *LoadError with Skipped set did not keep the others from loading.
-func buildTable(rows iter.Seq2[AddressRow, error]) (*Table, []error) {
+// *LoadError with Skipped set did not keep the others from loading. expected
+// is how many rows there may be, which saves moving them about.
+func buildTable(rows iter.Seq2[AddressRow, error], expected int) (*Table, []error) {
 	b := tableBuilder{
-		table:    &Table{texts: []string{""}, patterns: []Pattern{{}}},
+		table: &Table{
+			texts: []string{""}, patterns: []Pattern{{}},
+			rows: make([]row, 0, expected), byPrefix: make([]uint32, 0, expected),
+		},
+		prefixes: make([]netip.Prefix, 0, expected),
 		texts:    map[string]uint32{"": 0},
 		patterns: map[string]uint32{"": 0},
 	}

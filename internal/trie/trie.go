@@ -59,7 +59,7 @@ func Build(prefixes []netip.Prefix) *Trie {
 		}
 		return cmp.Compare(p.Bits(), q.Bits())
 	})
-	var distinct []node
+	distinct := make([]node, 0, len(prefixes))
 	for i, e := range t.entries {
 		n := prefixNode(prefixes[e])
 		if last := len(distinct) - 1; last >= 0 && samePrefix(&distinct[last], &n) {
