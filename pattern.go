@@ -45,14 +45,14 @@ func CompilePattern(s string) (Pattern, error) {
 	}
 	t, err := fnmatch.Translate(s)
 	if err != nil {
-		return Pattern{}, fmt.Errorf("pattern %q: %w", s, err)
+		return Pattern{}, err
 	}
 	p := Pattern{text: s, period: t.Period, bytes: t.Bytes}
 	if t.Never {
 		return p, nil
 	}
 	if p.glob, err = glob.Compile(t.Glob); err != nil {
-		return Pattern{}, fmt.Errorf("pattern %q: %w", s, err)
+		return Pattern{}, err
 	}
 	return p, nil
 }
@@ -98,7 +98,10 @@ const (
 
 // Expression is a POSIX regular expression. It has the meaning that the C
 // library of GNU gives it in the C locale: a subject is bytes, case folding
-// knows ASCII only, and a match may be anywhere in it.
+// knows ASCII only, and a match may be anywhere in it. (One difference is
+// left: without GroupSyntax, ^ and $ never match at a line end inside the
+// subject. There, after a line end that the expression itself has matched,
+// they do by mistake.)
 //
 // Where that meaning cannot be had, CompileExpression returns an error:
 // an Expression never means something else than its text.
@@ -112,18 +115,16 @@ type Expression struct {
 
 // ExpressionError says where and why an expression was refused.
 type ExpressionError struct {
-	Text string // the expression
 	Col  int    // in bytes, from 1
 	Msg  string // what is wrong
 	Hint string // what to write instead, or ""
 }
 
 func (e *ExpressionError) Error() string {
-	s := fmt.Sprintf("expression %q: col %d: %s", e.Text, e.Col, e.Msg)
-	if e.Hint != "" {
-		s += "; " + e.Hint
+	if e.Hint == "" {
+		return fmt.Sprintf("col %d: %s", e.Col, e.Msg)
 	}
-	return s
+	return fmt.Sprintf("col %d: %s; %s", e.Col, e.Msg, e.Hint)
 }
 
 // CompileExpression compiles a regular expression of up to 4 KiB. An error is
@@ -137,11 +138,11 @@ func (e *ExpressionError) Error() string {
 //     are nested or grow too far.
 func CompileExpression(s string, syntax Syntax) (Expression, error) {
 	if syntax > TrustedSyntax {
-		return Expression{}, &ExpressionError{Text: s, Col: 1, Msg: fmt.Sprintf("there is no Syntax %d", syntax)}
+		return Expression{}, &ExpressionError{Col: 1, Msg: fmt.Sprintf("there is no Syntax %d", syntax)}
 	}
 	re, err := ere.Compile(s, syntax.options())
 	if err != nil {
-		return Expression{}, &ExpressionError{Text: s, Col: err.Col, Msg: err.Msg, Hint: err.Hint}
+		return Expression{}, &ExpressionError{Col: err.Col, Msg: err.Msg, Hint: err.Hint}
 	}
 	return Expression{text: s, regexp: re}, nil
 }
