@@ -49,7 +49,7 @@ func conformPosixERE(t *testing.T, r *report, lines iter.Seq[[]byte]) {
 		decode(t, line, &q)
 		valid := q.Regcomp == "ok"
 		for syntax, match := range []bool{RuleSyntax: q.Match, GroupSyntax: q.MatchNewline} {
-			got := verdict(q.Pattern, q.String, Syntax(syntax))
+			got := ereVerdict(q.Pattern, q.String, Syntax(syntax))
 			switch {
 			case got == recorded(valid, match):
 				r.agree()
@@ -77,7 +77,7 @@ func conformPosixRegex(t *testing.T, r *report, lines iter.Seq[[]byte]) {
 			if strings.HasPrefix(want, "err") {
 				want = "error"
 			}
-			got := verdict(q.Pattern, q.Subject, Syntax(syntax))
+			got := ereVerdict(q.Pattern, q.Subject, Syntax(syntax))
 			switch {
 			case got == want:
 				r.agree()
@@ -116,7 +116,7 @@ func conformRulePatterns(t *testing.T, r *report, lines iter.Seq[[]byte]) {
 	}
 }
 
-func verdict(text, subject string, syntax Syntax) string {
+func ereVerdict(text, subject string, syntax Syntax) string {
 	e, err := CompileExpression(text, syntax)
 	return recorded(err == nil, e.MatchString(subject))
 }

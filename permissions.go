@@ -22,6 +22,9 @@ type Config struct {
 	// ACLs are the named permit and deny lists, if there are sources.
 	ACLs ACLConfig
 
+	// Groups says who is in which group, if there are sources.
+	Groups GroupConfig
+
 	// Logger hears of loads that succeed (Info), rows left out and last good
 	// generations kept (Warn, Error). nil is silent.
 	Logger *slog.Logger
@@ -37,6 +40,7 @@ type Permissions struct {
 
 	partitions []*Partition
 	acls       *ACLs
+	groups     *Groups
 	parts      []*part
 	log        *slog.Logger
 	clock      func() time.Time
@@ -52,6 +56,7 @@ type Snapshot struct {
 	of     *Permissions
 	tables []*Table // by Partition.index
 	acls   *ACLSet
+	groups *GroupTable
 }
 
 // Table returns the table of p in this snapshot; nil, which refuses
@@ -136,6 +141,7 @@ func Open(ctx context.Context, cfg Config) (*Permissions, error) {
 		errs = append(errs, p.addPartition(c))
 	}
 	errs = append(errs, p.addACLs(cfg.ACLs))
+	errs = append(errs, p.addGroups(cfg.Groups))
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
 	}
@@ -256,7 +262,7 @@ func (p *Permissions) Partitions() iter.Seq[*Partition] {
 // Reload loads the named parts anew, or all of them without names, and puts
 // each in service as its load succeeds. A part whose load fails keeps its
 // generation, and its error is joined to the one returned. Parts are called
-// "address:NAME" and "acl".
+// "address:NAME", "acl" and "group".
 //
 // When Reload returns nil, every change committed before its call is in
 // service. Concurrent calls share loads: any number at once cost at most two,

@@ -78,6 +78,12 @@ func plain(s string) bool {
 // Select gives "SELECT columns FROM table", with "ORDER BY order" unless order
 // is "". Every name that is no identifier is an error of its own.
 func (d Dialect) Select(table string, columns []string, order string) (string, error) {
+	return d.SelectWhere(table, columns, nil, order)
+}
+
+// SelectWhere is Select of the rows in which the columns of where equal the
+// parameters of the query.
+func (d Dialect) SelectWhere(table string, columns, where []string, order string) (string, error) {
 	var errs []error
 	write := func(name string) string {
 		s, err := d.Identifier(name)
@@ -91,6 +97,11 @@ func (d Dialect) Select(table string, columns []string, order string) (string, e
 		names[i] = write(c)
 	}
 	q := "SELECT " + strings.Join(names, ", ") + " FROM " + write(table)
+	word := " WHERE "
+	for i, c := range where {
+		q += word + write(c) + " = " + d.Param(i+1)
+		word = " AND "
+	}
 	if order != "" {
 		q += " ORDER BY " + write(order)
 	}

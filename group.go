@@ -1,0 +1,691 @@
+package sipacl
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/maphash"
+	"iter"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/emiago/sipgo/sip"
+
+	"github.com/sipacl/sipacl/internal/memberset"
+)
+
+// User is what groups know of a user: a name and a domain, compared byte by
+// byte. Neither says where it comes from; see [ClaimedUser] and
+// [VerifiedUser]. A User without a name is in no group.
+type User struct{ Name, Domain string }
+
+// maxUser is the longest text "sip:name@domain", and the longest group.
+const maxUser = 1024
+
+// check says why u cannot be asked about.
+func (u User) check() error {
+	switch {
+	case u.Name == "":
+		return errors.New("no user name")
+	case len("sip:@")+len(u.Name)+len(u.Domain) > maxUser:
+		return fmt.Errorf("more than %d bytes", maxUser)
+	case hasControl(u.Name) || hasControl(u.Domain):
+		return errors.New("control byte in a user")
+	}
+	return nil
+}
+
+func hasControl(s string) bool {
+	return strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r == 0x7f })
+}
+
+// uri is the text that the expressions of classes see.
+func (u User) uri() string { return "sip:" + u.Name + "@" + u.Domain }
+
+// A ClaimedUser is one that a message names: in From, To, the Request-URI.
+// Whoever sends the message writes there what he likes. It is good for asking
+// who is called, and for asking who calls only once something else vouches
+// for it.
+type ClaimedUser struct{ user User }
+
+// User returns the name and domain.
+func (u ClaimedUser) User() User { return u.user }
+
+// UserOf returns the user of a URI: user part and host as they are written,
+// without password, port and parameters of the URI. User parameters and
+// escapes stay: in sip:a;p=1@h and sip:%61@h they belong to the name. The user
+// of a tel URI is its number, and has no domain.
+//
+// A URI without a user part, and any other than sip, sips and tel, is an error.
+func UserOf(uri sip.Uri) (ClaimedUser, error) {
+	u := User{Name: uri.User, Domain: uri.Host}
+	switch strings.ToLower(uri.Scheme) {
+	case "sip", "sips", "":
+		if u.Domain == "" || strings.ContainsAny(u.Domain, "@<>\"; ") {
+			return ClaimedUser{}, fmt.Errorf("sipacl: user of %q: no host", shorten(uri.String()))
+		}
+	case "tel":
+		u.Domain = ""
+		if raw := uri.Raw(); raw != "" {
+			u.Name, _, _ = strings.Cut(raw, ";")
+		}
+	default:
+		return ClaimedUser{}, fmt.Errorf("sipacl: user of %q: want a sip, sips or tel URI", shorten(uri.String()))
+	}
+	if strings.ContainsAny(u.Name, ":@<>\" ") {
+		return ClaimedUser{}, fmt.Errorf("sipacl: user of %q: want no : @ < > \" or blank", shorten(uri.String()))
+	}
+	if err := u.check(); err != nil {
+		return ClaimedUser{}, fmt.Errorf("sipacl: user of %q: %w", shorten(uri.String()), err)
+	}
+	return ClaimedUser{u}, nil
+}
+
+// ParseUser is [UserOf] the URI in a text.
+func ParseUser(uri string) (ClaimedUser, error) {
+	var u sip.Uri
+	if err := sip.ParseUri(uri, &u); err != nil {
+		return ClaimedUser{}, fmt.Errorf("sipacl: user of %q: %w", shorten(uri), err)
+	}
+	return UserOf(u)
+}
+
+// RequestURIUser returns the user of the Request-URI: who is called.
+func RequestURIUser(req *sip.Request) (ClaimedUser, error) { return UserOf(req.Recipient) }
+
+// FromUser returns the user that From names. A request has exactly one From;
+// with none or two of them there is no user.
+func FromUser(req *sip.Request) (ClaimedUser, error) {
+	if h := req.From(); h != nil && len(req.GetHeaders("From")) == 1 {
+		return UserOf(h.Address)
+	}
+	return ClaimedUser{}, errors.New("sipacl: user of From: want one From")
+}
+
+// ToUser returns the user that To names, as [FromUser] does.
+func ToUser(req *sip.Request) (ClaimedUser, error) {
+	if h := req.To(); h != nil && len(req.GetHeaders("To")) == 1 {
+		return UserOf(h.Address)
+	}
+	return ClaimedUser{}, errors.New("sipacl: user of To: want one To")
+}
+
+// A VerifiedUser is one whose credentials the application has verified. Only
+// [Verified] makes one, so that no check of a [Guard] can believe a header.
+// The zero VerifiedUser is in no group.
+type VerifiedUser struct{ user User }
+
+// User returns the name and domain.
+func (u VerifiedUser) User() User { return u.user }
+
+// Verified returns the user of digest credentials. Call it only after the
+// response was found correct: the originals believed a user after a wrong
+// password. The domain is what stands after the @ of the user name, if there
+// is one, else the realm.
+func Verified(username, realm string) (VerifiedUser, error) {
+	u := User{username, realm}
+	if i := strings.LastIndexByte(username, '@'); i >= 0 {
+		u = User{username[:i], username[i+1:]}
+	}
+	if err := u.check(); err != nil {
+		return VerifiedUser{}, fmt.Errorf("sipacl: user %q: %w", shorten(username), err)
+	}
+	return VerifiedUser{u}, nil
+}
+
+// ClassID numbers a class of users: group_id of a regular-expression group.
+// Unlike a [GroupID] it may be negative.
+type ClassID int32
+
+// Member is a row of the table of strict groups: the user is in the group.
+type Member struct {
+	User   User
+	Group  string
+	Origin Origin
+}
+
+// ClassRow is a row of the table of regular-expression groups: users whose URI
+// "sip:name@domain" the expression matches (see [GroupSyntax]) are in Class.
+type ClassRow struct {
+	Expression string // "" matches everyone
+	Class      ClassID
+	Origin     Origin
+}
+
+// GroupConfig says who is in which group. The zero GroupConfig has no groups.
+type GroupConfig struct {
+	// Members are the strict groups; the rows of all sources are joined.
+	Members []MemberSource
+
+	// Live answers each question about strict groups with a query of its own,
+	// instead of Members: no reload is needed, the database compares as its
+	// collation says, and a database that does not answer refuses everybody.
+	Live LiveMembers
+
+	// LiveTimeout bounds each of those queries; 0 is one second.
+	LiveTimeout time.Duration
+
+	// Classes are the regular-expression groups, in their order.
+	Classes []ClassSource
+
+	// IgnoreDomain has the name alone decide (use_domain=0): alice of any
+	// domain is in the groups of every alice. The domain counts by default.
+	IgnoreDomain bool
+
+	// FirstOnly gives a user the class of the first row that matches
+	// (multiple_gid=0), instead of those of all rows.
+	FirstOnly bool
+}
+
+// Groups answers who is in which group: the handle that request handlers
+// keep. It stays valid across reloads and is safe for concurrent use. The
+// zero Groups and a nil one refuse everything.
+type Groups struct {
+	perm *Permissions
+	part *part
+}
+
+// NewGroups loads groups that stand alone.
+func NewGroups(ctx context.Context, cfg GroupConfig) (*Groups, error) {
+	if cfg.empty() {
+		return nil, errors.New("sipacl: groups: want a source")
+	}
+	perm, err := Open(ctx, Config{Groups: cfg})
+	if err != nil {
+		return nil, err
+	}
+	return perm.Groups(), nil
+}
+
+// empty reports whether there is nobody to ask about.
+func (c GroupConfig) empty() bool { return len(c.Members)+len(c.Classes) == 0 && c.Live == nil }
+
+// opened tells a handle that a Permissions made from a nil or zero one.
+func (g *Groups) opened() bool { return g != nil && g.perm != nil }
+
+// Table returns the generation in service.
+func (g *Groups) Table() *GroupTable {
+	if !g.opened() {
+		return nil
+	}
+	return g.perm.Snapshot().Groups()
+}
+
+// IsUserIn is [GroupTable.IsUserIn] of the generation in service.
+func (g *Groups) IsUserIn(ctx context.Context, u User, group string) Decision {
+	return g.Table().IsUserIn(ctx, u, group)
+}
+
+// SameGroup is [GroupTable.SameGroup] of the generation in service.
+func (g *Groups) SameGroup(ctx context.Context, a, b User, group string) Decision {
+	return g.Table().SameGroup(ctx, a, b, group)
+}
+
+// GroupsOf is [GroupTable.GroupsOf] of the generation in service.
+func (g *Groups) GroupsOf(ctx context.Context, u User) ([]string, error) {
+	return g.Table().GroupsOf(ctx, u)
+}
+
+// Classes is [GroupTable.Classes] of the generation in service.
+func (g *Groups) Classes(u User) iter.Seq[ClassID] { return g.Table().Classes(u) }
+
+// IsUserInClass is [GroupTable.IsUserInClass] of the generation in service.
+func (g *Groups) IsUserInClass(u User, classes ...ClassID) Decision {
+	return g.Table().IsUserInClass(u, classes...)
+}
+
+// Explain is [GroupTable.Explain] of the generation in service.
+func (g *Groups) Explain(ctx context.Context, u User, group string) Trace {
+	return g.Table().Explain(ctx, u, group)
+}
+
+// Members returns the check "the verified user of the request is in one of
+// groups", for [Guard]. Without groups it refuses everything. user gives the
+// user whose credentials the application has verified, false if there is none.
+func (g *Groups) Members(user func(*sip.Request) (VerifiedUser, bool), groups ...string) Check {
+	groups = slices.Clone(groups)
+	return userCheck(user, func(u User) (d Decision) {
+		t := g.Table()
+		for _, group := range groups {
+			if d = t.IsUserIn(context.Background(), u, group); d.Allowed {
+				return d
+			}
+		}
+		return d
+	})
+}
+
+// InClass returns the check "the verified user of the request is in one of
+// classes", as Members does.
+func (g *Groups) InClass(user func(*sip.Request) (VerifiedUser, bool), classes ...ClassID) Check {
+	classes = slices.Clone(classes)
+	return userCheck(user, func(u User) Decision { return g.IsUserInClass(u, classes...) })
+}
+
+func userCheck(user func(*sip.Request) (VerifiedUser, bool), check func(User) Decision) Check {
+	return func(req *sip.Request) Decision {
+		if user == nil {
+			return Decision{}
+		}
+		u, ok := user(req)
+		if !ok {
+			return Decision{Cause: CauseMalformed, Info: "no verified user"}
+		}
+		return check(u.user)
+	}
+}
+
+// Reload loads the groups anew and puts them in service. On error the
+// generation in service stays. See [Permissions.Reload] for what concurrent
+// calls can rely on.
+func (g *Groups) Reload(ctx context.Context) (ReloadReport, error) {
+	if !g.opened() {
+		return ReloadReport{}, errNotOpened
+	}
+	return g.perm.reload(ctx, g.part)
+}
+
+// Status tells how fresh the generation in service is.
+func (g *Groups) Status() Status {
+	if !g.opened() {
+		return Status{}
+	}
+	return g.perm.status(g.part)
+}
+
+// OnReload calls f after each reload of the groups; see [Permissions.OnReload].
+func (g *Groups) OnReload(f func(ReloadReport)) (stop func()) {
+	if !g.opened() {
+		return func() {}
+	}
+	return g.perm.subscribe(g.part, f)
+}
+
+// GroupTable is one generation of groups. It is immutable, safe for concurrent
+// use and valid for as long as it is held; a nil one refuses everything. In
+// live mode its strict groups are those of the database at each moment.
+type GroupTable struct {
+	members *memberset.Set
+	origins []Origin // by Tag; the Line is the member's own
+	classes []class
+
+	live         LiveMembers
+	timeout      time.Duration
+	ignoreDomain bool
+	firstOnly    bool
+	gen          uint64
+}
+
+type class struct {
+	expression Expression
+	id         ClassID
+	origin     Origin
+}
+
+// Generation counts the loads, from 1.
+func (t *GroupTable) Generation() uint64 {
+	if t == nil {
+		return 0
+	}
+	return t.gen
+}
+
+// IsUserIn answers is_user_in: is u in group? The decision names the row. The
+// empty group is a group like others.
+//
+// It neither allocates nor does I/O, unless the configuration is Live: then it
+// sends one query, and an error, the end of ctx or of the timeout refuses.
+func (t *GroupTable) IsUserIn(ctx context.Context, u User, group string) Decision {
+	d := Decision{Left: u.Name, Right: group}
+	if t == nil {
+		d.Cause = CauseNotLoaded
+		return d
+	}
+	if err := u.check(); err != nil {
+		d.Cause, d.Info = CauseMalformed, err.Error()
+		return d
+	}
+	if t.live != nil {
+		return t.askLive(ctx, d, u, group)
+	}
+	if t.ignoreDomain {
+		u.Domain = ""
+	}
+	tag, row, ok := t.members.Find(u.Name, u.Domain, group)
+	if !ok {
+		d.Cause = CauseNotMember
+		return d
+	}
+	d.Allowed, d.Cause = true, CauseMember
+	d.Origin = t.origins[tag]
+	d.Origin.Line = int(row)
+	return d
+}
+
+func (t *GroupTable) askLive(ctx context.Context, d Decision, u User, group string) Decision {
+	origin, ok, err := t.queryMember(ctx, u, group)
+	switch {
+	case err != nil:
+		d.Cause, d.Info = CauseError, err.Error()
+	case !ok:
+		d.Cause = CauseNotMember
+	default:
+		d.Allowed, d.Cause, d.Origin = true, CauseMember, origin
+	}
+	return d
+}
+
+func (t *GroupTable) queryMember(ctx context.Context, u User, group string) (o Origin, ok bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, t.timeout)
+	defer cancel()
+	defer recoverLoad(&err)
+	return t.live.IsMember(ctx, u, t.ignoreDomain, group)
+}
+
+// SameGroup answers whether two users, as those of From and To, are both in
+// group. The decision is the first refusal, or names the row of b.
+func (t *GroupTable) SameGroup(ctx context.Context, a, b User, group string) Decision {
+	if d := t.IsUserIn(ctx, a, group); !d.Allowed {
+		return d
+	}
+	return t.IsUserIn(ctx, b, group)
+}
+
+// GroupsOf lists the strict groups of u, in the order in which the table first
+// mentions them; in live mode in that of the database, and an error is that
+// of the query. It looks for u in each group there is: it is for people and
+// for few groups, not for millions of them.
+func (t *GroupTable) GroupsOf(ctx context.Context, u User) ([]string, error) {
+	if t == nil {
+		return nil, errNotOpened
+	}
+	if err := u.check(); err != nil {
+		return nil, err
+	}
+	if t.live != nil {
+		return t.queryGroups(ctx, u)
+	}
+	if t.ignoreDomain {
+		u.Domain = ""
+	}
+	var groups []string
+	for g := range t.members.Groups() {
+		if _, _, ok := t.members.Find(u.Name, u.Domain, g); ok {
+			groups = append(groups, g)
+		}
+	}
+	return groups, nil
+}
+
+func (t *GroupTable) queryGroups(ctx context.Context, u User) (groups []string, err error) {
+	ctx, cancel := context.WithTimeout(ctx, t.timeout)
+	defer cancel()
+	defer recoverLoad(&err)
+	return t.live.GroupsOf(ctx, u, t.ignoreDomain)
+}
+
+// Classes answers get_user_group: it yields the classes of the rows whose
+// expression matches "sip:name@domain", in table order and as often as rows
+// match; with FirstOnly the first one. The domain is part of the text whether
+// or not IgnoreDomain is set.
+func (t *GroupTable) Classes(u User) iter.Seq[ClassID] {
+	return func(yield func(ClassID) bool) {
+		t.match(u, func(c *class) bool { return yield(c.id) })
+	}
+}
+
+// match calls f with the rows that match u until it returns false.
+func (t *GroupTable) match(u User, f func(*class) bool) {
+	if t == nil || len(t.classes) == 0 || u.check() != nil {
+		return
+	}
+	uri := u.uri()
+	for i := range t.classes {
+		c := &t.classes[i]
+		if c.expression.MatchString(uri) && (!f(c) || t.firstOnly) {
+			return
+		}
+	}
+}
+
+// IsUserInClass reports whether one of the [GroupTable.Classes] of u is listed.
+// The decision names the row. Without classes it refuses.
+func (t *GroupTable) IsUserInClass(u User, classes ...ClassID) Decision {
+	d := Decision{Left: u.Name, Cause: CauseNotMember}
+	if t == nil {
+		d.Cause = CauseNotLoaded
+		return d
+	}
+	if err := u.check(); err != nil {
+		d.Cause, d.Info = CauseMalformed, err.Error()
+		return d
+	}
+	t.match(u, func(c *class) bool {
+		if !slices.Contains(classes, c.id) {
+			return true
+		}
+		d.Allowed, d.Cause, d.Origin = true, CauseMember, c.origin
+		d.Right = c.expression.String()
+		return false
+	})
+	return d
+}
+
+// Explain tells how IsUserIn comes to its answer, which other groups u is in,
+// and what each expression of the classes says.
+func (t *GroupTable) Explain(ctx context.Context, u User, group string) Trace {
+	trace := Trace{Decision: t.IsUserIn(ctx, u, group)}
+	if t == nil || u.check() != nil {
+		return trace
+	}
+	groups, err := t.GroupsOf(ctx, u)
+	for _, g := range groups {
+		o := t.IsUserIn(ctx, u, g).Origin
+		trace.Steps = append(trace.Steps, Step{Origin: o, Subject: u.Name, Text: "group " + g, Matched: g == group})
+	}
+	if err != nil {
+		trace.Steps = append(trace.Steps, Step{Subject: u.Name, Text: "groups", Note: err.Error()})
+	}
+	for _, c := range t.classes {
+		trace.Steps = append(trace.Steps, Step{
+			Origin: c.origin, Subject: u.uri(), Text: fmt.Sprintf("class %d %q", c.id, c.expression),
+			Matched: c.expression.MatchString(u.uri()),
+		})
+	}
+	return trace
+}
+
+// addGroups makes the part of the groups.
+func (p *Permissions) addGroups(c GroupConfig) error {
+	if c.empty() {
+		return nil
+	}
+	c.Members, c.Classes = slices.Clone(c.Members), slices.Clone(c.Classes)
+	switch {
+	case slices.Contains(c.Members, nil) || slices.Contains(c.Classes, nil):
+		return errors.New("sipacl: groups: want a source, not nil")
+	case c.Live != nil && len(c.Members) > 0:
+		return errors.New("sipacl: groups: want Members or Live, not both")
+	case c.LiveTimeout < 0:
+		return errors.New("sipacl: groups: want no negative LiveTimeout")
+	case c.LiveTimeout == 0:
+		c.LiveTimeout = time.Second
+	}
+	p.groups = &Groups{perm: p}
+	p.groups.part = p.addPart("group", func(ctx context.Context) (loaded, error) { return p.loadGroups(ctx, c) })
+	p.groups.part.version = versions(c.sources())
+	return nil
+}
+
+// sources lists members and classes, whose versions make that of the part.
+func (c GroupConfig) sources() (all []any) {
+	for _, s := range c.Members {
+		all = append(all, s)
+	}
+	for _, s := range c.Classes {
+		all = append(all, s)
+	}
+	return all
+}
+
+// Groups returns the handle of the groups; nil, which refuses everything, if
+// none are configured.
+func (p *Permissions) Groups() *Groups {
+	if p == nil {
+		return nil
+	}
+	return p.groups
+}
+
+// Groups returns the groups of this snapshot; nil, which refuses everything,
+// if none are configured.
+func (s *Snapshot) Groups() *GroupTable {
+	if s == nil {
+		return nil
+	}
+	return s.groups
+}
+
+// loadGroups builds the next generation of the groups.
+func (p *Permissions) loadGroups(ctx context.Context, cfg GroupConfig) (loaded, error) {
+	b := groupBuilder{table: &GroupTable{
+		live: cfg.Live, timeout: cfg.LiveTimeout, ignoreDomain: cfg.IgnoreDomain, firstOnly: cfg.FirstOnly,
+	}}
+	b.hash.SetSeed(tableSeed)
+	b.readMembers(ctx, cfg.Members)
+	b.readClasses(ctx, cfg.Classes)
+	t := b.table
+	t.members = b.members.Set()
+	if cfg.Live != nil { // a table that cannot be asked shows now, not with the first call
+		if _, _, err := t.queryMember(ctx, User{}, ""); err != nil {
+			b.errs = append(b.errs, err)
+		}
+	}
+	if len(b.errs) > 0 {
+		return loaded{}, errors.Join(b.errs...)
+	}
+	l := loaded{entries: t.members.Len() + len(t.classes), sum: b.hash.Sum64(), warnings: b.warnings}
+	common := t.common(p.snap.Load().groups)
+	l.added = l.entries - common
+	if old := p.snap.Load().groups; old != nil {
+		l.removed = old.members.Len() + len(old.classes) - common
+	}
+	l.install = func(next *Snapshot, generation uint64) {
+		t.gen = generation
+		next.groups = t
+	}
+	return l, nil
+}
+
+// common counts the rows that are in old too.
+func (t *GroupTable) common(old *GroupTable) (n int) {
+	if old == nil {
+		return 0
+	}
+	for m := range t.members.All() {
+		if _, _, ok := old.members.Find(m.Name, m.Domain, m.Group); ok {
+			n++
+		}
+	}
+	type row struct {
+		text string
+		id   ClassID
+	}
+	before := map[row]int{}
+	for _, c := range old.classes {
+		before[row{c.expression.String(), c.id}]++
+	}
+	for _, c := range t.classes {
+		if r := (row{c.expression.String(), c.id}); before[r] > 0 {
+			before[r]--
+			n++
+		}
+	}
+	return n
+}
+
+// groupBuilder collects a generation, and everything that is wrong with it.
+type groupBuilder struct {
+	table    *GroupTable
+	members  memberset.Builder
+	tags     map[Origin]uint32 // of table.origins
+	hash     maphash.Hash
+	warnings []string
+	errs     []error
+}
+
+func (b *groupBuilder) readMembers(ctx context.Context, sources []MemberSource) {
+	for _, s := range sources {
+		n := 0
+		for m, err := range s.Members(ctx) {
+			if n++; err == nil && n%4096 == 0 {
+				err = ctx.Err()
+			}
+			if err == nil {
+				b.member(m)
+			} else if !b.bad(err) {
+				break
+			}
+		}
+	}
+}
+
+// bad notes an error and reports whether rows may follow it.
+func (b *groupBuilder) bad(err error) (goOn bool) {
+	b.errs = append(b.errs, err)
+	_, row := err.(*LoadError)
+	return row
+}
+
+func (b *groupBuilder) member(m Member) {
+	if b.table.ignoreDomain {
+		m.User.Domain = ""
+	}
+	maphash.WriteComparable(&b.hash, m)
+	b.members.Add(memberset.Member{
+		Name: m.User.Name, Domain: m.User.Domain, Group: m.Group,
+		Tag: b.tag(m.Origin), Row: uint64(max(m.Origin.Line, 0)),
+	})
+}
+
+// tag numbers what is common to the origins of many rows.
+func (b *groupBuilder) tag(o Origin) uint32 {
+	o.Line, o.Col = 0, 0
+	tag, ok := b.tags[o]
+	if !ok {
+		if b.tags == nil {
+			b.tags = map[Origin]uint32{}
+		}
+		tag = uint32(len(b.table.origins))
+		b.tags[o] = tag
+		b.table.origins = append(b.table.origins, o)
+	}
+	return tag
+}
+
+func (b *groupBuilder) readClasses(ctx context.Context, sources []ClassSource) {
+	for _, s := range sources {
+		for r, err := range s.Classes(ctx) {
+			if err == nil {
+				err = b.class(r)
+			}
+			if err != nil && !b.bad(err) {
+				break
+			}
+		}
+	}
+}
+
+func (b *groupBuilder) class(r ClassRow) error {
+	e, err := CompileExpression(r.Expression, GroupSyntax)
+	if err != nil {
+		return &LoadError{Origin: r.Origin, Column: "expression", Value: r.Expression, Err: err}
+	}
+	if r.Expression == "" {
+		b.warnings = append(b.warnings, strings.TrimSpace(fmt.Sprintf("%s class %d: the empty expression matches everyone", r.Origin, r.Class)))
+	}
+	maphash.WriteComparable(&b.hash, r)
+	b.table.classes = append(b.table.classes, class{e, r.Class, r.Origin})
+	return nil
+}

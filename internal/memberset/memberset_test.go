@@ -1,0 +1,219 @@
+package memberset
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// slowSet is the meaning of Set; when the two differ, Set is wrong.
+type slowSet []Member
+
+func (s *slowSet) add(m Member) bool {
+	if s.find(m.Name, m.Domain, m.Group) != nil {
+		return false
+	}
+	*s = append(*s, m)
+	return true
+}
+
+func (s slowSet) find(name, domain, group string) *Member {
+	for i, m := range s {
+		if m.Name == name && m.Domain == domain && m.Group == group {
+			return &s[i]
+		}
+	}
+	return nil
+}
+
+// compare builds both sets of the same members and asks both the same.
+func compare(t *testing.T, members []Member) {
+	var b Builder
+	var slow slowSet
+	for _, m := range members {
+		require.Equal(t, slow.add(m), b.Add(m), "%q", m)
+	}
+	s := b.Set()
+	require.Equal(t, len(slow), s.Len())
+	require.Equal(t, []Member(slow), slices.Collect(s.All()))
+	ask := func(name, domain, group string) {
+		tag, row, ok := s.Find(name, domain, group)
+		m := slow.find(name, domain, group)
+		require.Equal(t, m != nil, ok, "%q %q %q", name, domain, group)
+		if ok {
+			require.Equal(t, m.Tag, tag)
+			require.Equal(t, m.Row, row)
+		}
+	}
+	for _, m := range members {
+		ask(m.Name, m.Domain, m.Group)
+		ask(m.Name+"x", m.Domain, m.Group)
+		ask(m.Domain, m.Name, m.Group)
+		ask(m.Name, m.Domain, m.Name)
+	}
+	var groups []string
+	for _, m := range slow {
+		if !slices.Contains(groups, m.Group) {
+			groups = append(groups, m.Group)
+		}
+	}
+	require.Equal(t, groups, slices.Collect(s.Groups()))
+}
+
+func TestSetAgreesWithSlowSet(t *testing.T) {
+	compare(t, nil)
+	compare(t, []Member{{}, {Name: "a"}, {Domain: "a"}, {Group: "a"}, {}})
+	r := rand.New(rand.NewPCG(1, 2))
+	text := func() string { return strings.Repeat("x", r.IntN(3)) + fmt.Sprint(r.IntN(40)) }
+	var members []Member
+	for i := range 2000 {
+		members = append(members, Member{text(), text(), text(), r.Uint32(), uint64(i) << r.IntN(40)})
+	}
+	compare(t, members)
+}
+
+func FuzzSet(f *testing.F) {
+	f.Add("alice,example.com,ld;bob,,ld;alice,example.com,ld")
+	f.Fuzz(func(t *testing.T, text string) {
+		var members []Member
+		for i, row := range strings.Split(text, ";") {
+			c := append(strings.Split(row, ","), "", "", "")
+			members = append(members, Member{c[0], c[1], c[2], uint32(i), uint64(i)})
+		}
+		if len(members) < 500 {
+			compare(t, members)
+		}
+	})
+}
+
+func TestEmptySet(t *testing.T) {
+	for _, s := range []*Set{nil, {}, new(Builder).Set()} {
+		_, _, ok := s.Find("", "", "")
+		require.False(t, ok)
+		require.Zero(t, s.Len())
+		require.Empty(t, slices.Collect(s.All()))
+		require.Empty(t, slices.Collect(s.Groups()))
+	}
+}
+
+func TestFindDoesNotAllocate(t *testing.T) {
+	var b Builder
+	b.Add(Member{Name: "alice", Domain: "example.com", Group: "ld"})
+	s := b.Set()
+	require.Zero(t, testing.AllocsPerRun(100, func() {
+		s.Find("alice", "example.com", "ld")
+		s.Find("bob", "example.com", "ld")
+	}))
+}
+
+// member is the i-th of many: names as they are, a thousand domains, ten groups.
+func member(i int) Member {
+	return Member{fmt.Sprintf("+1555%07d", i), fmt.Sprintf("tenant%d.example.com", i%1000), fmt.Sprintf("group%d", i%10), 0, uint64(i + 1)}
+}
+
+func heap() uint64 {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc
+}
+
+// BenchmarkFind asks a Set, and beside it a map from the joined texts to a
+// row. bytes/member is what the heap grew by.
+func BenchmarkFind(b *testing.B) {
+	for _, size := range []int{1_000_000, 10_000_000} {
+		if testing.Short() && size > 1_000_000 {
+			continue
+		}
+		benchmarkSet(b, size)
+		benchmarkMap(b, size)
+	}
+}
+
+func questions(size int, hit bool) []Member {
+	r := rand.New(rand.NewPCG(3, 4))
+	asked := make([]Member, 1<<16)
+	for i := range asked {
+		asked[i] = member(r.IntN(size))
+		if !hit {
+			asked[i].Name += "x"
+		}
+	}
+	return asked
+}
+
+var outcomes = []struct {
+	name string
+	hit  bool
+}{{"hit", true}, {"miss", false}}
+
+func benchmarkSet(b *testing.B, size int) {
+	var s *Set
+	var bytes float64
+	build := func() {
+		if s != nil {
+			return
+		}
+		before := heap()
+		var builder Builder
+		for i := range size {
+			builder.Add(member(i))
+		}
+		s = builder.Set()
+		bytes = float64(heap()-before) / float64(size)
+	}
+	for _, o := range outcomes {
+		b.Run(fmt.Sprintf("set/size=%d/%s", size, o.name), func(b *testing.B) {
+			build()
+			asked := questions(size, o.hit)
+			i := 0
+			b.ReportAllocs()
+			for b.Loop() {
+				m := &asked[i&(1<<16-1)]
+				if _, _, ok := s.Find(m.Name, m.Domain, m.Group); ok != o.hit {
+					b.Fatal(m)
+				}
+				i++
+			}
+			b.ReportMetric(bytes, "bytes/member")
+		})
+	}
+}
+
+func benchmarkMap(b *testing.B, size int) {
+	var s map[string]uint32
+	var bytes float64
+	build := func() {
+		if s != nil {
+			return
+		}
+		before := heap()
+		s = map[string]uint32{}
+		for i := range size {
+			m := member(i)
+			s[m.Name+"\x00"+m.Domain+"\x00"+m.Group] = uint32(m.Row)
+		}
+		bytes = float64(heap()-before) / float64(size)
+	}
+	for _, o := range outcomes {
+		b.Run(fmt.Sprintf("map/size=%d/%s", size, o.name), func(b *testing.B) {
+			build()
+			asked := questions(size, o.hit)
+			i := 0
+			b.ReportAllocs()
+			for b.Loop() {
+				m := &asked[i&(1<<16-1)]
+				if _, ok := s[m.Name+"\x00"+m.Domain+"\x00"+m.Group]; ok != o.hit {
+					b.Fatal(m)
+				}
+				i++
+			}
+			b.ReportMetric(bytes, "bytes/member")
+		})
+	}
+}
