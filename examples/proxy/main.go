@@ -72,6 +72,8 @@ func (s *server) greeting(pid int) string {
 		fmt.Fprintf(&b, "  %s\n", s.command(from))
 	}
 	b.WriteString("\nThe first is answered 200 OK, the second 403 Forbidden.\n\n")
+	fmt.Fprintf(&b, "calls to numbers with 0 need credentials of realm %s and group %s: alice, wonderland;\n", realm, ld)
+	fmt.Fprintf(&b, "with 00 or + class %d as well: carol, christmas\n\n", international)
 	return b.String()
 }
 

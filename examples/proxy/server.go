@@ -78,6 +78,7 @@ func openPermissions(ctx context.Context, db *sql.DB, log *slog.Logger) (*sipacl
 			{Sources: []sipacl.AddressSource{addresses}},
 			{Name: "trunks", Sources: []sipacl.AddressSource{trunks}},
 		},
+		Groups: groupTables(db),
 		Logger: log,
 	})
 }
@@ -134,6 +135,7 @@ func (s *server) handlers() (err error) {
 	} {
 		s.srv.OnRequest(method, handle)
 	}
+	s.srv.OnInvite(sipacl.Chain(guard, s.longDistance(), consumeCredentials)(s.handle))
 	s.srv.OnAck(guard(s.handleAck))
 	s.srv.OnNoRoute(handle)
 	return nil

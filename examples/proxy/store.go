@@ -58,15 +58,28 @@ func seedStore(ctx context.Context, db *sql.DB) error {
 		return err
 	}
 	defer tx.Rollback() // does nothing after Commit
-	var tables int
-	err = tx.QueryRowContext(ctx, "SELECT count(*) FROM sqlite_schema WHERE name IN ('address', 'trunks')").Scan(&tables)
-	if err != nil || tables > 0 {
-		return err
-	}
-	for _, statement := range seed {
-		if _, err := tx.ExecContext(ctx, statement); err != nil {
+	for _, set := range []struct {
+		table      string
+		statements []string
+	}{{"address", seed}, {"grp", groupSeed}} {
+		if err := seedTables(ctx, tx, set.table, set.statements); err != nil {
 			return err
 		}
 	}
 	return tx.Commit()
+}
+
+// seedTables runs the statements unless there is a table of that name.
+func seedTables(ctx context.Context, tx *sql.Tx, table string, statements []string) error {
+	var tables int
+	err := tx.QueryRowContext(ctx, "SELECT count(*) FROM sqlite_schema WHERE name = ?", table).Scan(&tables)
+	if err != nil || tables > 0 {
+		return err
+	}
+	for _, statement := range statements {
+		if _, err := tx.ExecContext(ctx, statement); err != nil {
+			return err
+		}
+	}
+	return nil
 }

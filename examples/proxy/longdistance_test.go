@@ -1,0 +1,120 @@
+package main
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/emiago/sipgo"
+	"github.com/emiago/sipgo/sip"
+	"github.com/stretchr/testify/require"
+)
+
+// call sends an INVITE, answers the challenge if there is one, and returns
+// both answers; 0 for none.
+func (c caller) call(transport, uri, via, username, password string) (first, last int, sent *sip.Request) {
+	var u sip.Uri
+	require.NoError(c.t, sip.ParseUri(uri, &u))
+	req := sip.NewRequest(sip.INVITE, u)
+	req.SetTransport(transport)
+	req.SetDestination(via)
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
+	defer cancel()
+	res, err := c.Do(ctx, req)
+	require.NoError(c.t, err)
+	if res.StatusCode != sip.StatusProxyAuthRequired {
+		return res.StatusCode, 0, req
+	}
+	again, err := c.DoDigestAuth(ctx, req, res, sipgo.DigestAuth{Username: username, Password: password})
+	require.NoError(c.t, err)
+	return res.StatusCode, again.StatusCode, req
+}
+
+func TestLongDistanceIsForMembersOfLd(t *testing.T) {
+	s, log := startProxy(t, config{})
+	friend := newCaller(t, "127.0.0.1")
+	at := "@" + s.addr.String()
+	for _, transport := range transports {
+		for _, c := range []struct {
+			uri, user, password string
+			first, last         int
+		}{
+			{"sip:bob", "", "", 200, 0},                         // no number
+			{"sip:123", "", "", 200, 0},                         // near
+			{"sip:0301234567", "alice", "wonderland", 407, 200}, // far
+			{"sip:0301234567", "alice", "wrong", 407, 407},
+			{"sip:0301234567", "nobody", "wonderland", 407, 407},
+			{"sip:0301234567", "bob", "builder", 407, 403},         // not in ld
+			{"sip:0044201234567", "alice", "wonderland", 407, 403}, // not of class international
+			{"sip:0044201234567", "carol", "christmas", 407, 200},
+			{"sip:+44201234567", "carol", "christmas", 407, 200},
+			{"sip:+44201234567", "alice", "wonderland", 407, 403},
+			{"sip:%30301234567", "bob", "builder", 407, 403}, // escapes do not help
+			{"sip:(0)-30", "bob", "builder", 407, 403},
+			{"sip:0301;x=1", "bob", "builder", 407, 403},
+		} {
+			first, last, _ := friend.call(transport, c.uri+at, s.addr.String(), c.user, c.password)
+			require.Equal(t, []int{c.first, c.last}, []int{first, last}, "%s %s %s", transport, c.uri, c.user)
+		}
+	}
+	require.Contains(t, log.String(), `allowed: member (re_grp:id 1) \"carol\"`)
+	require.Contains(t, log.String(), `refused: not a member \"bob\" -> \"ld\"`)
+
+	_, err := s.store.Exec("INSERT INTO grp (username, domain, grp) VALUES ('bob', 'example.com', 'ld')")
+	require.NoError(t, err)
+	s.reload(t.Context())
+	_, last, _ := friend.call("UDP", "sip:0301234567"+at, s.addr.String(), "bob", "builder")
+	require.Equal(t, 200, last)
+}
+
+// The address still comes first: a stranger is not asked for a password.
+func TestLongDistanceIsNoWayIn(t *testing.T) {
+	s, _ := startProxy(t, config{})
+	first, _, _ := newCaller(t, "127.0.0.2").call("UDP", "sip:0301234567@"+s.addr.String(), s.addr.String(), "alice", "wonderland")
+	require.Equal(t, 403, first)
+}
+
+// Credentials are good once, and for the number they were made for.
+func TestCredentialsAreGoodOnce(t *testing.T) {
+	s, _ := startProxy(t, config{})
+	friend := newCaller(t, "127.0.0.1")
+	_, last, req := friend.call("UDP", "sip:0301234567@"+s.addr.String(), s.addr.String(), "alice", "wonderland")
+	require.Equal(t, 200, last)
+	replay := func(uri string) int {
+		var u sip.Uri
+		require.NoError(t, sip.ParseUri(uri, &u))
+		again := sip.NewRequest(sip.INVITE, u)
+		again.SetDestination(s.addr.String())
+		again.AppendHeader(sip.HeaderClone(req.GetHeader("Proxy-Authorization")))
+		ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
+		defer cancel()
+		res, err := friend.Do(ctx, again)
+		require.NoError(t, err)
+		return res.StatusCode
+	}
+	require.Equal(t, 407, replay("sip:0301234567@"+s.addr.String()))
+	require.Equal(t, 407, replay("sip:0307654321@"+s.addr.String()))
+	require.Equal(t, 200, replay("sip:123@"+s.addr.String()))
+}
+
+func TestCredentialsStayHere(t *testing.T) {
+	addr, got := callee(t)
+	s, _ := startProxy(t, config{target: addr})
+	_, last, _ := newCaller(t, "127.0.0.1").call("UDP", "sip:0301234567@"+s.addr.String(), s.addr.String(), "alice", "wonderland")
+	require.Equal(t, 200, last)
+	require.Nil(t, (<-got).GetHeader("Proxy-Authorization"))
+}
+
+func TestNoncesAgeAndCannotBeForged(t *testing.T) {
+	a := newAuth(nil)
+	for nonce, want := range map[string]bool{
+		a.nonce(time.Now()):                    true,
+		a.nonce(time.Now().Add(-2 * lifetime)): false,
+		newAuth(nil).nonce(time.Now()):         false,
+		"":                                     false,
+		"00":                                   false,
+	} {
+		_, ok := a.fresh(nonce)
+		require.Equal(t, want, ok, nonce)
+	}
+}
