@@ -57,7 +57,7 @@ func Translate(pattern string) (Translation, error) {
 	if p.out.Never {
 		return Translation{Never: true}, nil
 	}
-	p.out.Glob = p.glob.String()
+	p.out.Glob = p.finish()
 	return p.out, nil
 }
 
@@ -66,10 +66,11 @@ type parser struct {
 	off     int
 	closing []int // of closings
 
-	glob strings.Builder
-	star bool // a star was read and is not written yet
-	out  Translation
-	err  error
+	glob  strings.Builder
+	star  bool     // a star was read and is not written yet
+	first *leading // where the pattern begins with *?[
+	out   Translation
+	err   error
 }
 
 // pattern = { "*" | "?" | bracket | "\" byte | byte } .
@@ -142,8 +143,44 @@ func (p *parser) bracket() {
 		return
 	}
 	p.out.Period = p.out.Period || p.off == 0
+	if run := p.text[:p.off]; strings.HasPrefix(run, "*") && strings.Contains(run, "?") && strings.Trim(run, "*?") == "" && b.match.Has('.') {
+		p.first = &leading{singles: p.glob.String(), match: b.match}
+	}
 	p.off = b.end
 	p.set(&b.match)
+	if p.first != nil && p.first.rest == 0 {
+		p.first.rest = p.glob.Len()
+	}
+}
+
+// leading is what stands at the beginning of a pattern as *?[.a]. There
+// fnmatch takes the first byte that the brackets are asked about for a leading
+// one, and does not match a period: x. does not match, but xx. does.
+type leading struct {
+	singles string      // the ? before the brackets
+	match   byteset.Set // what the brackets match
+	rest    int         // where in the translation the rest begins
+}
+
+// finish gives the translation. A pattern that begins with *?[.a] becomes two:
+// one for the first byte, and one for those that come later.
+func (p *parser) finish() string {
+	all := p.glob.String()
+	if p.first == nil {
+		return all
+	}
+	later := parser{star: true}
+	later.glob.WriteString(p.first.singles + "?")
+	later.set(&p.first.match)
+	rest := all[p.first.rest:]
+	p.first.match.Remove('.')
+	if p.first.match.Empty() {
+		return later.glob.String() + rest
+	}
+	var now parser
+	now.glob.WriteString(p.first.singles)
+	now.set(&p.first.match)
+	return "{" + now.glob.String() + rest + "," + later.glob.String() + rest + "}"
 }
 
 // set writes one byte out of s.

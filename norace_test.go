@@ -1,0 +1,5 @@
+//go:build !race
+
+package sipacl
+
+const raceDetector = false
