@@ -163,6 +163,7 @@ func TestHostileSubjects(t *testing.T) {
 	long := strings.Repeat("a", maxSubject)
 	for _, text := range []string{
 		"*a*a*a*b",
+		"*?[.a]" + strings.Repeat("*[ab]", 20) + "*c?",
 		strings.Repeat("*a", 30) + "*b?",
 		strings.Repeat("*[ab]", 30) + "*c?",
 		strings.Repeat("*a?", 30) + "*[b]",
