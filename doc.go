@@ -9,6 +9,8 @@
 //     [Partition.SourceGroup])
 //   - does this address pass these named permit and deny lists?
 //     ([ACLs.Bind], [ACLs.Follow], [ACLList.Check])
+//   - is this user in that group, and in which classes?
+//     ([Groups.IsUserIn], [Groups.Classes])
 //
 // Each answer is a [Decision]: allowed or refused, the cause, and the row or
 // rule that decided, with its place in the file or table. The zero Decision
