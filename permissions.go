@@ -25,6 +25,12 @@ type Config struct {
 	// Groups says who is in which group, if there are sources.
 	Groups GroupConfig
 
+	// Rules are the rule sets. Two of the same name are an error.
+	Rules []RulesConfig
+
+	// Trusted are the sources of Kamailio's trusted table, if there is one.
+	Trusted []TrustedSource
+
 	// Logger hears of loads that succeed (Info), rows left out and last good
 	// generations kept (Warn, Error). nil is silent.
 	Logger *slog.Logger
@@ -41,6 +47,8 @@ type Permissions struct {
 	partitions []*Partition
 	acls       *ACLs
 	groups     *Groups
+	rules      []*Rules
+	trusted    *Trusted
 	parts      []*part
 	log        *slog.Logger
 	clock      func() time.Time
@@ -53,10 +61,12 @@ type Permissions struct {
 // it is held. A request handler that asks two questions takes one Snapshot
 // and asks it both.
 type Snapshot struct {
-	of     *Permissions
-	tables []*Table // by Partition.index
-	acls   *ACLSet
-	groups *GroupTable
+	of       *Permissions
+	tables   []*Table // by Partition.index
+	acls     *ACLSet
+	groups   *GroupTable
+	ruleSets []*RuleSet // by Rules.index
+	trusted  *TrustedTable
 }
 
 // Table returns the table of p in this snapshot; nil, which refuses
@@ -135,13 +145,17 @@ func Open(ctx context.Context, cfg Config) (*Permissions, error) {
 	if p.clock == nil {
 		p.clock = time.Now
 	}
-	p.snap.Store(&Snapshot{of: p, tables: make([]*Table, len(cfg.Partitions))})
+	p.snap.Store(&Snapshot{of: p, tables: make([]*Table, len(cfg.Partitions)), ruleSets: make([]*RuleSet, len(cfg.Rules))})
 	var errs []error
 	for _, c := range cfg.Partitions {
 		errs = append(errs, p.addPartition(c))
 	}
 	errs = append(errs, p.addACLs(cfg.ACLs))
 	errs = append(errs, p.addGroups(cfg.Groups))
+	for _, c := range cfg.Rules {
+		errs = append(errs, p.addRules(c))
+	}
+	errs = append(errs, p.addTrusted(cfg.Trusted))
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
 	}
@@ -262,7 +276,7 @@ func (p *Permissions) Partitions() iter.Seq[*Partition] {
 // Reload loads the named parts anew, or all of them without names, and puts
 // each in service as its load succeeds. A part whose load fails keeps its
 // generation, and its error is joined to the one returned. Parts are called
-// "address:NAME", "acl" and "group".
+// "address:NAME", "rules:NAME", "trusted", "acl" and "group".
 //
 // When Reload returns nil, every change committed before its call is in
 // service. Concurrent calls share loads: any number at once cost at most two,
@@ -389,9 +403,10 @@ func recoverLoad(err *error) {
 
 // clone copies s, so that one part can be exchanged.
 func (s *Snapshot) clone() *Snapshot {
-	c := *s
-	c.tables = slices.Clone(s.tables)
-	return &c
+	next := *s
+	next.tables = slices.Clone(s.tables)
+	next.ruleSets = slices.Clone(s.ruleSets)
+	return &next
 }
 
 // Status tells the state of every part, in the order of the configuration.

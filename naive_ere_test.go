@@ -1,0 +1,319 @@
+package sipacl
+
+import (
+	"errors"
+	"strconv"
+	"strings"
+)
+
+// naiveERE is a matcher for POSIX extended expressions, case-insensitive, as
+// the GNU C library reads them. It shares nothing with the translator: it
+// backtracks over the subject, byte by byte, and knows back-references.
+type naiveERE struct{ match naiveNode }
+
+// naiveNode matches from i on and calls then with each place it may end at,
+// until then is satisfied.
+type naiveNode func(m *naiveMatch, i int, then func(int) bool) bool
+
+type naiveMatch struct {
+	s      string // in upper case
+	groups [10][2]int
+}
+
+func (e naiveERE) MatchString(s string) bool {
+	m := &naiveMatch{s: upperASCII(s)}
+	for i := range len(s) + 1 {
+		m.groups = [10][2]int{}
+		if e.match(m, i, func(int) bool { return true }) {
+			return true
+		}
+	}
+	return false
+}
+
+func upperASCII(s string) string {
+	b := []byte(s)
+	for i, c := range b {
+		if 'a' <= c && c <= 'z' {
+			b[i] = c - 0x20
+		}
+	}
+	return string(b)
+}
+
+var errNaive = errors.New("bad expression")
+
+func parseNaive(text string) (e naiveERE, err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = errNaive
+		}
+	}()
+	p := &naiveParser{s: text}
+	n := p.alternatives(0)
+	if p.i < len(p.s) {
+		return e, errNaive
+	}
+	return naiveERE{n}, nil
+}
+
+type naiveParser struct {
+	s      string
+	i      int
+	groups int
+}
+
+func (p *naiveParser) more() bool { return p.i < len(p.s) }
+
+func (p *naiveParser) alternatives(depth int) naiveNode {
+	alts := []naiveNode{p.sequence(depth)}
+	for p.more() && p.s[p.i] == '|' {
+		p.i++
+		alts = append(alts, p.sequence(depth))
+	}
+	return func(m *naiveMatch, i int, then func(int) bool) bool {
+		for _, a := range alts {
+			if a(m, i, then) {
+				return true
+			}
+		}
+		return false
+	}
+}
+
+func (p *naiveParser) sequence(depth int) naiveNode {
+	n := naiveNode(func(m *naiveMatch, i int, then func(int) bool) bool { return then(i) })
+	for p.more() && p.s[p.i] != '|' && (p.s[p.i] != ')' || depth == 0) {
+		first, second := n, p.repeated(depth)
+		n = func(m *naiveMatch, i int, then func(int) bool) bool {
+			return first(m, i, func(j int) bool { return second(m, j, then) })
+		}
+	}
+	return n
+}
+
+func (p *naiveParser) repeated(depth int) naiveNode {
+	n := p.atom(depth)
+	for p.more() {
+		lo, hi := 0, -1
+		switch p.s[p.i] {
+		case '*':
+		case '+':
+			lo = 1
+		case '?':
+			hi = 1
+		case '{':
+			end := strings.IndexByte(p.s[p.i:], '}')
+			a, b, comma := strings.Cut(p.s[p.i+1:p.i+end], ",")
+			lo = naiveNumber(a, 0)
+			if hi = lo; comma {
+				hi = naiveNumber(b, -1)
+			}
+			if a == "" && !comma || hi >= 0 && hi < lo {
+				panic(errNaive)
+			}
+			p.i += end
+		default:
+			return n
+		}
+		p.i++
+		n = naiveRepeat(n, lo, hi)
+	}
+	return n
+}
+
+func naiveNumber(s string, def int) int {
+	if s == "" {
+		return def
+	}
+	n, err := strconv.Atoi(s)
+	if err != nil || n < 0 || n > 32767 {
+		panic(errNaive)
+	}
+	return n
+}
+
+func naiveRepeat(n naiveNode, lo, hi int) naiveNode {
+	var from func(m *naiveMatch, count, i int, then func(int) bool) bool
+	from = func(m *naiveMatch, count, i int, then func(int) bool) bool {
+		if hi < 0 || count < hi {
+			if n(m, i, func(j int) bool { return (j > i || count < lo) && from(m, count+1, j, then) }) {
+				return true
+			}
+		}
+		return count >= lo && then(i)
+	}
+	return func(m *naiveMatch, i int, then func(int) bool) bool { return from(m, 0, i, then) }
+}
+
+func (p *naiveParser) atom(depth int) naiveNode {
+	c := p.s[p.i]
+	p.i++
+	switch c {
+	case '*', '+', '?', '{':
+		panic(errNaive)
+	case '(':
+		p.groups++
+		g := p.groups
+		n := p.alternatives(depth + 1)
+		if p.s[p.i] != ')' {
+			panic(errNaive)
+		}
+		p.i++
+		return func(m *naiveMatch, i int, then func(int) bool) bool {
+			return n(m, i, func(j int) bool {
+				if g > 9 {
+					return then(j)
+				}
+				old := m.groups[g]
+				m.groups[g] = [2]int{i, j}
+				if then(j) {
+					return true
+				}
+				m.groups[g] = old
+				return false
+			})
+		}
+	case '^':
+		return naiveAt(func(m *naiveMatch, i int) bool { return i == 0 })
+	case '$':
+		return naiveAt(func(m *naiveMatch, i int) bool { return i == len(m.s) })
+	case '.':
+		return naiveByte(func(byte) bool { return true })
+	case '[':
+		return naiveByte(p.bracket())
+	case '\\':
+		c = p.s[p.i]
+		p.i++
+		return p.escape(c)
+	}
+	c = upperASCII(string([]byte{c}))[0]
+	return naiveByte(func(b byte) bool { return b == c })
+}
+
+func (p *naiveParser) escape(c byte) naiveNode {
+	word := func(m *naiveMatch, i int) bool { return i >= 0 && i < len(m.s) && naiveWord(m.s[i]) }
+	edge := func(m *naiveMatch, i int) bool { return word(m, i-1) != word(m, i) }
+	switch {
+	case c == 'w':
+		return naiveByte(naiveWord)
+	case c == 'W':
+		return naiveByte(func(b byte) bool { return !naiveWord(b) })
+	case c == 's':
+		return naiveByte(func(b byte) bool { return strings.IndexByte(" \t\n\v\f\r", b) >= 0 })
+	case c == 'S':
+		return naiveByte(func(b byte) bool { return strings.IndexByte(" \t\n\v\f\r", b) < 0 })
+	case c == 'b':
+		return naiveAt(edge)
+	case c == 'B':
+		return naiveAt(func(m *naiveMatch, i int) bool { return !edge(m, i) })
+	case c == '<':
+		return naiveAt(func(m *naiveMatch, i int) bool { return edge(m, i) && word(m, i) })
+	case c == '>':
+		return naiveAt(func(m *naiveMatch, i int) bool { return edge(m, i) && !word(m, i) })
+	case c == '`':
+		return naiveAt(func(m *naiveMatch, i int) bool { return i == 0 })
+	case c == '\'':
+		return naiveAt(func(m *naiveMatch, i int) bool { return i == len(m.s) })
+	case '1' <= c && c <= '9':
+		g := int(c - '0')
+		if g > p.groups {
+			panic(errNaive)
+		}
+		return func(m *naiveMatch, i int, then func(int) bool) bool {
+			t := m.s[m.groups[g][0]:m.groups[g][1]]
+			return strings.HasPrefix(m.s[i:], t) && then(i+len(t))
+		}
+	}
+	return naiveByte(func(b byte) bool { return b == c }) // the subject is in upper case: \d never matches
+}
+
+func naiveWord(b byte) bool {
+	return b == '_' || '0' <= b && b <= '9' || 'A' <= b && b <= 'Z' || 'a' <= b && b <= 'z'
+}
+
+func naiveAt(ok func(m *naiveMatch, i int) bool) naiveNode {
+	return func(m *naiveMatch, i int, then func(int) bool) bool { return ok(m, i) && then(i) }
+}
+
+func naiveByte(ok func(byte) bool) naiveNode {
+	return func(m *naiveMatch, i int, then func(int) bool) bool {
+		return i < len(m.s) && ok(m.s[i]) && then(i+1)
+	}
+}
+
+var naiveClasses = map[string]func(b byte) bool{
+	"alpha":  func(b byte) bool { return naiveWord(b) && b != '_' && (b < '0' || b > '9') },
+	"digit":  func(b byte) bool { return '0' <= b && b <= '9' },
+	"alnum":  func(b byte) bool { return naiveWord(b) && b != '_' },
+	"upper":  func(b byte) bool { return 'A' <= b && b <= 'Z' },
+	"lower":  func(b byte) bool { return 'a' <= b && b <= 'z' },
+	"space":  func(b byte) bool { return strings.IndexByte(" \t\n\v\f\r", b) >= 0 },
+	"blank":  func(b byte) bool { return b == ' ' || b == '\t' },
+	"punct":  func(b byte) bool { return '!' <= b && b <= '~' && (!naiveWord(b) || b == '_') },
+	"print":  func(b byte) bool { return ' ' <= b && b <= '~' },
+	"graph":  func(b byte) bool { return '!' <= b && b <= '~' },
+	"cntrl":  func(b byte) bool { return b < ' ' || b == 0x7f },
+	"xdigit": func(b byte) bool { return strings.IndexByte("0123456789abcdefABCDEF", b) >= 0 },
+}
+
+// naiveElements are some of the collating elements that have names.
+var naiveElements = map[string]byte{
+	"hyphen": '-', "period": '.', "full-stop": '.', "space": ' ', "underscore": '_', "comma": ',', "slash": '/', "colon": ':',
+	"asterisk": '*', "plus-sign": '+', "zero": '0', "one": '1', "left-square-bracket": '[', "right-square-bracket": ']', "circumflex": '^',
+}
+
+// bracket reads a set. A byte is in it if it is in either case.
+func (p *naiveParser) bracket() func(byte) bool {
+	not := p.s[p.i] == '^'
+	if not {
+		p.i++
+	}
+	var set [256]bool
+	for first := true; first || p.s[p.i] != ']'; first = false {
+		if strings.HasPrefix(p.s[p.i:], "[:") {
+			name, _, _ := strings.Cut(p.s[p.i+2:], ":]")
+			in := naiveClasses[name]
+			for b := range 256 {
+				set[b] = set[b] || in(byte(b))
+			}
+			p.i += len(name) + 4
+			continue
+		}
+		lo := p.element()
+		hi := lo
+		if p.s[p.i] == '-' && p.s[p.i+1] != ']' {
+			p.i++
+			hi = p.element()
+		}
+		if hi < lo {
+			panic(errNaive)
+		}
+		for b := int(lo); b <= int(hi); b++ {
+			set[b] = true
+		}
+	}
+	p.i++
+	return func(b byte) bool {
+		in := set[b] || 'A' <= b && b <= 'Z' && set[b+0x20]
+		return in != not
+	}
+}
+
+func (p *naiveParser) element() byte {
+	for _, q := range []string{".", "="} {
+		if strings.HasPrefix(p.s[p.i:], "["+q) {
+			name, _, _ := strings.Cut(p.s[p.i+2:], q+"]")
+			p.i += len(name) + 4
+			if b, ok := naiveElements[name]; ok {
+				return b
+			}
+			if len(name) != 1 {
+				panic(errNaive)
+			}
+			return name[0]
+		}
+	}
+	p.i++
+	return p.s[p.i-1]
+}

@@ -1,0 +1,591 @@
+package sipacl
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/emiago/sipgo/sip"
+)
+
+// AllowRegister decides whether the user of the To URI may register the
+// contacts: every pair must be allowed. The arguments are URIs, without
+// brackets and display name; one that is not valid is refused. No contact asks
+// for the bindings and is allowed. So is the contact "*" alone, which removes
+// them; the caller has to see to its Expires: 0.
+func (rs *RuleSet) AllowRegister(to string, contacts ...string) Decision {
+	return rs.registerTexts(to, contacts, branchURI, nil)
+}
+
+// AllowRegisterWithPort is AllowRegister with the port of a contact, if it has
+// one, kept in the text that rules see.
+func (rs *RuleSet) AllowRegisterWithPort(to string, contacts ...string) Decision {
+	return rs.registerTexts(to, contacts, portURI, nil)
+}
+
+// ExplainRegister is AllowRegister with every rule recorded.
+func (rs *RuleSet) ExplainRegister(to string, contacts ...string) (tr Trace) {
+	tr.Decision = rs.registerTexts(to, contacts, branchURI, &tr)
+	return tr
+}
+
+func (rs *RuleSet) registerTexts(to string, contacts []string, role uriRole, tr *Trace) Decision {
+	if d, ok := rs.idle(); ok {
+		return d
+	}
+	toURI := parseURI(to)
+	left, ok := rs.source(&toURI)
+	if !ok {
+		return malformed("To", to, "")
+	}
+	if len(contacts) == 1 && contacts[0] == "*" {
+		return rs.alone(left, CauseStar)
+	}
+	uris := make([]sip.Uri, 0, len(contacts))
+	for _, c := range contacts {
+		uris = append(uris, parseURI(c))
+	}
+	return rs.register(left, uris, role, tr)
+}
+
+// alone allows what has no pair to decide, if its To may be asked about.
+func (rs *RuleSet) alone(left texts, cause Cause) Decision {
+	if !left.valid() {
+		return malformed("To", left.plain, "")
+	}
+	return Decision{Allowed: true, Cause: cause, Left: left.plain}
+}
+
+// register decides the pairs of one To and all its contacts.
+func (rs *RuleSet) register(left texts, contacts []sip.Uri, role uriRole, tr *Trace) (d Decision) {
+	if len(contacts) == 0 {
+		return rs.alone(left, CauseNoContact)
+	}
+	for i := range contacts {
+		if !d.and(rs.target("Contact", left, &contacts[i], role, tr)) {
+			return d
+		}
+	}
+	return d
+}
+
+// CheckRegister is AllowRegister for a request: To against all Contact header
+// fields, in long and compact form. "Contact: *" is allowed alone and with
+// Expires: 0 only.
+func (rs *RuleSet) CheckRegister(req *sip.Request) Decision {
+	return rs.checkRegister(req, branchURI, nil)
+}
+
+// CheckRegisterWithPort is [RuleSet.AllowRegisterWithPort] for a request.
+func (rs *RuleSet) CheckRegisterWithPort(req *sip.Request) Decision {
+	return rs.checkRegister(req, portURI, nil)
+}
+
+func (rs *RuleSet) checkRegister(req *sip.Request, role uriRole, tr *Trace) Decision {
+	if d, ok := rs.idle(); ok {
+		return d
+	}
+	_, to, ok := fromTo(req)
+	if !ok || !strictParams(to.Params) {
+		return Decision{Cause: CauseMalformed, Info: "To: no valid header field"}
+	}
+	left, ok := rs.source(&to.Address)
+	if !ok {
+		return malformed("To", to.Address.String(), "")
+	}
+	contacts, star, err := Contacts(req)
+	switch {
+	case err != nil:
+		return Decision{Cause: CauseMalformed, Left: shorten(left.plain), Info: err.Error()}
+	case star && !expiresNow(req):
+		return Decision{Cause: CauseMalformed, Left: shorten(left.plain), Right: "*", Info: "Contact: * without Expires: 0"}
+	case star:
+		return rs.alone(left, CauseStar)
+	}
+	return rs.register(left, contacts, role, tr)
+}
+
+// Contacts returns the URIs of all Contact header fields of req, in long and
+// compact form, or star for "Contact: *". The Contact method of sipgo returns
+// the last field only. A star beside other contacts (RFC 3261 section 10.3) or
+// with parameters, and a field that is not well formed, is an error.
+func Contacts(req *sip.Request) (uris []sip.Uri, star bool, err error) {
+	for _, h := range req.Headers() {
+		if !isHeader(h.Name(), "contact", "m") {
+			continue
+		}
+		c, ok := h.(*sip.ContactHeader)
+		switch {
+		case !ok || star:
+			return nil, false, errContact
+		case c.Address.Wildcard && c.Address.Scheme == "":
+			if len(uris) > 0 || c.DisplayName != "" || c.Params.Length() > 0 {
+				return nil, false, errContact
+			}
+			star = true
+		case !strictParams(c.Params):
+			return nil, false, errContact
+		default:
+			uris = append(uris, c.Address)
+		}
+	}
+	return uris, star, nil
+}
+
+var errContact = errors.New("no valid Contact header fields")
+
+// expiresNow reports whether req has one Expires header field, which is 0.
+func expiresNow(req *sip.Request) bool {
+	fields, zero := 0, false
+	for _, h := range req.Headers() {
+		if strings.EqualFold(h.Name(), "expires") {
+			n, err := strconv.ParseUint(strings.Trim(h.Value(), " \t"), 10, 32)
+			fields, zero = fields+1, err == nil && n == 0
+		}
+	}
+	return fields == 1 && zero
+}
+
+// AllowRegister answers allow_register: may the user in To register the
+// Contacts of req? See [RuleSet.CheckRegister].
+func (r *Rules) AllowRegister(req *sip.Request) Decision { return r.RuleSet().CheckRegister(req) }
+
+// AllowRegisterWithPort answers allow_register_include_port; see
+// [RuleSet.AllowRegisterWithPort].
+func (r *Rules) AllowRegisterWithPort(req *sip.Request) Decision {
+	return r.RuleSet().CheckRegisterWithPort(req)
+}
+
+// ExplainRegister is AllowRegister with every rule recorded.
+func (r *Rules) ExplainRegister(req *sip.Request) (tr Trace) {
+	tr.Decision = r.RuleSet().checkRegister(req, branchURI, &tr)
+	return tr
+}
+
+// HostNames says what a [Protector] does with a Contact that is a host name:
+// anybody can make a name point to any address.
+type HostNames uint8
+
+const (
+	RefuseHostNames  HostNames = iota // only addresses register
+	PassHostNames                     // every name registers: only literal addresses are protected
+	ResolveHostNames                  // a name registers if no address it leads to now, SRV included, is protected
+)
+
+// ProtectConfig lists the addresses that nobody may register: gateways, media
+// servers, the proxy itself. A config that lists none is an error.
+type ProtectConfig struct {
+	Prefixes []netip.Prefix
+
+	// Partition and Groups protect what an address table holds, whatever
+	// port, protocol and pattern its rows have. Without Groups the partition
+	// is not asked.
+	Partition *Partition
+	Groups    []GroupID
+
+	HostNames HostNames
+	Resolver  Resolver      // for ResolveHostNames
+	Timeout   time.Duration // of resolving for one request; 0 is 2 seconds
+}
+
+// Protector keeps addresses from being registered. Without it a user
+// registers a gateway's address as Contact, and the calls to that user leave
+// through the gateway, with no check between.
+//
+// It looks at the host of every Contact, Path and Route of a request, and at
+// the maddr, received and alias in their parameters. An address is recognised
+// in every spelling that some resolver understands: with leading zeros, octal
+// or decimal, in hexadecimal, as one number, IPv4-mapped, embedded in a NAT64 or
+// 6to4 address, in brackets, with a trailing dot. What is neither a canonical
+// address nor a host name is refused even if it is not protected.
+//
+// The zero Protector and a nil one refuse everything.
+type Protector struct {
+	cfg ProtectConfig
+	ok  bool
+}
+
+// NewProtector checks cfg.
+func NewProtector(cfg ProtectConfig) (*Protector, error) {
+	if len(cfg.Prefixes) == 0 && (cfg.Partition == nil || len(cfg.Groups) == 0) {
+		return nil, errors.New("sipacl: protector: want prefixes, or a partition and groups")
+	}
+	if cfg.HostNames > ResolveHostNames || cfg.HostNames == ResolveHostNames && cfg.Resolver == nil {
+		return nil, errors.New("sipacl: protector: want a resolver to resolve host names")
+	}
+	prefixes := make([]netip.Prefix, len(cfg.Prefixes))
+	for i, p := range cfg.Prefixes {
+		if !p.IsValid() || p.Addr().Is4In6() && p.Bits() < 96 {
+			return nil, fmt.Errorf("sipacl: protector: %s is no prefix to protect", p)
+		}
+		if p.Addr().Is4In6() {
+			p = netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-96)
+		}
+		prefixes[i] = p.Masked()
+	}
+	cfg.Prefixes = prefixes
+	cfg.Groups = append([]GroupID(nil), cfg.Groups...)
+	if cfg.Timeout <= 0 {
+		cfg.Timeout = 2 * time.Second
+	}
+	return &Protector{cfg, true}, nil
+}
+
+// CheckRegister refuses a REGISTER that leads to a protected address. The
+// Right of the decision is what leads there. It allows nothing beyond that:
+// join it with the other checks by [AllOf].
+func (p *Protector) CheckRegister(req *sip.Request) Decision {
+	return p.CheckRegisterContext(context.Background(), req)
+}
+
+// CheckRegisterContext is CheckRegister with a context for the resolver.
+func (p *Protector) CheckRegisterContext(ctx context.Context, req *sip.Request) Decision {
+	if p == nil || !p.ok || req == nil {
+		return Decision{}
+	}
+	c := protection{Protector: p, ctx: ctx}
+	if p.cfg.HostNames == ResolveHostNames {
+		var cancel context.CancelFunc
+		c.ctx, cancel = context.WithTimeout(ctx, p.cfg.Timeout)
+		defer cancel()
+	}
+	if c.request(req) {
+		return Decision{Allowed: true, Cause: CauseNoAddress}
+	}
+	return c.refusal
+}
+
+// CheckHost refuses a host that is a protected address, or a name that is.
+func (p *Protector) CheckHost(ctx context.Context, host string) Decision {
+	if p == nil || !p.ok {
+		return Decision{}
+	}
+	c := protection{Protector: p, ctx: ctx}
+	if c.host(host) {
+		return Decision{Allowed: true, Cause: CauseNoAddress, Right: host}
+	}
+	return c.refusal
+}
+
+// protection is one check. Its methods report whether what they are given is
+// harmless; the first that is not sets refusal.
+type protection struct {
+	*Protector
+	ctx     context.Context
+	refusal Decision
+}
+
+func (c *protection) refuse(cause Cause, what, why string) bool {
+	c.refusal.Cause, c.refusal.Right, c.refusal.Info = cause, shorten(what), why
+	return false
+}
+
+func (c *protection) request(req *sip.Request) bool {
+	for _, h := range req.Headers() {
+		ok := true
+		switch name := h.Name(); {
+		case isHeader(name, "contact", "m"):
+			ok = c.contact(h)
+		case strings.EqualFold(name, "path"), strings.EqualFold(name, "route"):
+			ok = c.addresses(h.Value())
+		}
+		if !ok {
+			return false
+		}
+	}
+	return true
+}
+
+func (c *protection) contact(h sip.Header) bool {
+	contact, ok := h.(*sip.ContactHeader)
+	if !ok {
+		return c.addresses(h.Value())
+	}
+	if contact.Address.Wildcard && contact.Address.Scheme == "" {
+		return true
+	}
+	return c.uri(&contact.Address) && c.params(contact.Params)
+}
+
+// addresses looks at a list of addresses.
+func (c *protection) addresses(list string) bool {
+	for text := range splitAddresses(list) {
+		var u sip.Uri
+		var params sip.HeaderParams
+		if _, err := sip.ParseAddressValue(text, &u, &params); err != nil {
+			return c.refuse(CauseMalformed, text, "no address")
+		}
+		if !c.uri(&u) || !c.params(params) {
+			return false
+		}
+	}
+	return true
+}
+
+func (c *protection) uri(u *sip.Uri) bool {
+	switch u.Scheme {
+	case "sip", "sips":
+		return c.host(u.Host) && c.params(u.UriParams) && c.params(u.Headers)
+	case "tel", "urn":
+		return true // leads to no address
+	}
+	return c.refuse(CauseMalformed, u.String(), "scheme")
+}
+
+// params looks at the parameters that lead somewhere else.
+func (c *protection) params(params sip.HeaderParams) bool {
+	for _, p := range params {
+		switch strings.ToLower(strings.Trim(unescape(p.K), " \t")) {
+		case "maddr", "received", "alias":
+			if !c.place(unescape(p.V)) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// place looks at the value of a parameter: a host, host:port, a SIP URI, or
+// host~port~protocol.
+func (c *protection) place(s string) bool {
+	s = strings.Trim(s, " \t\"<>")
+	if scheme, _, ok := strings.Cut(s, ":"); ok && (strings.EqualFold(scheme, "sip") || strings.EqualFold(scheme, "sips")) {
+		u := parseURI(s)
+		if u.Host == "" {
+			return c.refuse(CauseMalformed, s, "no valid URI")
+		}
+		return c.uri(&u)
+	}
+	s, _, _ = strings.Cut(s, "~")
+	if strings.Count(s, ":") == 1 {
+		s, _, _ = strings.Cut(s, ":")
+	} else if i := strings.LastIndexByte(s, ']'); i >= 0 {
+		s = s[:i+1]
+	}
+	return c.host(s)
+}
+
+// host looks at a host in any spelling.
+func (c *protection) host(host string) bool {
+	addrs, kind := readHost(host)
+	for _, a := range addrs {
+		if c.protects(a) {
+			return c.refuse(CauseProtected, host, a.String()+" is protected")
+		}
+	}
+	switch kind {
+	case hostAddress:
+		return true
+	case hostIsName:
+		return c.name(host)
+	}
+	return c.refuse(CauseMalformed, host, "neither a canonical address nor a host name")
+}
+
+// protects reports whether a, or an IPv4 address inside it, is protected.
+func (c *protection) protects(a netip.Addr) bool {
+	for _, p := range c.cfg.Prefixes {
+		if p.Contains(a) {
+			return true
+		}
+	}
+	for _, g := range c.cfg.Groups {
+		if c.cfg.Partition.CheckAddress(Query{Group: g, Addr: a, Any: AnyPort | AnyProto | AnySubject}).Allowed {
+			return true
+		}
+	}
+	return false
+}
+
+func (c *protection) name(host string) bool {
+	switch c.cfg.HostNames {
+	case PassHostNames:
+		return true
+	case RefuseHostNames:
+		return c.refuse(CauseProtected, host, "host names do not register")
+	}
+	name := strings.TrimSuffix(host, ".")
+	if !c.resolved(host, name) {
+		return false
+	}
+	for _, service := range [...][2]string{{"sip", "udp"}, {"sip", "tcp"}, {"sips", "tcp"}} {
+		_, targets, err := c.cfg.Resolver.LookupSRV(c.ctx, service[0], service[1], name)
+		if none := (*net.DNSError)(nil); err != nil && !(errors.As(err, &none) && none.IsNotFound) {
+			return c.refuse(CauseError, host, "the name does not resolve")
+		}
+		for _, t := range targets {
+			if !c.resolved(host, strings.TrimSuffix(t.Target, ".")) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// resolved looks at the addresses of a name that host leads to.
+func (c *protection) resolved(host, name string) bool {
+	addrs, err := c.cfg.Resolver.LookupNetIP(c.ctx, "ip", name)
+	if err != nil || len(addrs) == 0 {
+		return c.refuse(CauseError, host, "the name does not resolve")
+	}
+	for _, a := range addrs {
+		for _, b := range embedded(plainAddr(a)) {
+			if c.protects(b) {
+				return c.refuse(CauseProtected, host, b.String()+" is protected")
+			}
+		}
+	}
+	return true
+}
+
+// hostKind says what a host is, as written.
+type hostKind uint8
+
+const (
+	hostBad     hostKind = iota // a spelling that readers understand differently
+	hostAddress                 // a canonical address
+	hostIsName                  // a name
+)
+
+// readHost gives every address that host may be read as, and what it is.
+func readHost(host string) (addrs []netip.Addr, kind hostKind) {
+	s := strings.TrimSuffix(host, ".")
+	inner := strings.TrimSuffix(strings.TrimPrefix(s, "["), "]")
+	zoneless, _, _ := strings.Cut(inner, "%")
+	if a, err := netip.ParseAddr(zoneless); err == nil {
+		if s != host || zoneless != inner {
+			return embedded(a), hostBad
+		}
+		if a.Is4() && s != inner || a.Is6() && s != "["+inner+"]" {
+			return embedded(a), hostBad
+		}
+		return embedded(a), hostAddress
+	}
+	if numericHost(inner) {
+		return numericAddrs(inner), hostBad
+	}
+	if strings.ContainsAny(inner, ":[]") {
+		return looseIPv6(zoneless), hostBad
+	}
+	if _, ok := hostName(strings.ReplaceAll(s, "_", "x")); !ok || !labelBytes(s) {
+		return nil, hostBad
+	}
+	return nil, hostIsName
+}
+
+// embedded gives a and the IPv4 addresses it leads to: of IPv4-mapped,
+// IPv4-compatible, NAT64 and 6to4 addresses.
+func embedded(a netip.Addr) []netip.Addr {
+	a = a.WithZone("")
+	if !a.Is6() {
+		return []netip.Addr{a}
+	}
+	b := a.As16()
+	addrs := []netip.Addr{a.Unmap()}
+	switch {
+	case nat64.Contains(a), compatible.Contains(a):
+		addrs = append(addrs, netip.AddrFrom4([4]byte(b[12:])))
+	case sixToFour.Contains(a):
+		addrs = append(addrs, netip.AddrFrom4([4]byte(b[2:6])))
+	}
+	return addrs
+}
+
+var (
+	nat64      = netip.MustParsePrefix("64:ff9b::/96")
+	compatible = netip.MustParsePrefix("::/96")
+	sixToFour  = netip.MustParsePrefix("2002::/16")
+)
+
+// numericAddrs gives the IPv4 addresses that inet_aton(3) and its lookalikes
+// read: one to four numbers, the last one filling what is left, each number
+// decimal, hexadecimal or, with a leading zero, octal or decimal.
+func numericAddrs(s string) (addrs []netip.Addr) {
+	parts := strings.Split(s, ".")
+	if len(parts) > 4 {
+		return nil
+	}
+	for readings := range 1 << len(parts) { // a bit a part: leading zeros are octal
+		var v uint64
+		ok := true
+		for i, p := range parts {
+			n, err := readNumber(p, readings>>i&1 == 1)
+			width := 8
+			if i == len(parts)-1 {
+				width = 8 * (5 - len(parts))
+			}
+			// Lookalikes without a range check keep the low bits.
+			ok = ok && err == nil
+			v = v<<width | n&(1<<width-1)
+		}
+		if ok {
+			addrs = append(addrs, netip.AddrFrom4([4]byte{byte(v >> 24), byte(v >> 16), byte(v >> 8), byte(v)}))
+		}
+	}
+	return addrs
+}
+
+func readNumber(s string, octal bool) (uint64, error) {
+	switch {
+	case s == "":
+		return 0, nil
+	case len(s) > 1 && s[0] == '0' && s[1]|0x20 == 'x':
+		return strconv.ParseUint("0"+s[2:], 16, 64)
+	case octal && s[0] == '0':
+		return strconv.ParseUint(s, 8, 64)
+	}
+	return strconv.ParseUint(s, 10, 64)
+}
+
+// looseIPv6 reads IPv6 with more than four digits in a group, or with an IPv4
+// tail that is spelled oddly.
+func looseIPv6(s string) []netip.Addr {
+	groups := strings.Split(s, ":")
+	for i, g := range groups {
+		if g == "" || strings.Contains(g, ".") {
+			continue
+		}
+		g = strings.TrimLeft(g, "0")
+		groups[i] = "0" + g[max(0, len(g)-4):] // as readers that keep the low bits
+		if len(g) >= 4 {
+			groups[i] = g[len(g)-4:]
+		}
+	}
+	last := len(groups) - 1
+	tails := []netip.Addr{{}}
+	if strings.Contains(groups[last], ".") {
+		tails = numericAddrs(groups[last])
+	}
+	var addrs []netip.Addr
+	for _, t := range tails {
+		if t.IsValid() {
+			groups[last] = t.String()
+		}
+		if a, err := netip.ParseAddr(strings.Join(groups, ":")); err == nil {
+			addrs = append(addrs, embedded(a)...)
+		}
+	}
+	return addrs
+}
+
+// unescape decodes every escape, for texts that are searched for what they
+// may hide.
+func unescape(s string) string {
+	b := make([]byte, 0, len(s))
+	for i := 0; i < len(s); i++ {
+		if s[i] == '%' && i+2 < len(s) {
+			if hi, lo := unhex(s[i+1]), unhex(s[i+2]); hi >= 0 && lo >= 0 {
+				b = append(b, byte(hi<<4|lo))
+				i += 2
+				continue
+			}
+		}
+		b = append(b, s[i])
+	}
+	return string(b)
+}

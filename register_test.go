@@ -1,0 +1,187 @@
+package sipacl
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestContacts(t *testing.T) {
+	for _, c := range []struct {
+		fields string
+		want   []string
+		star   bool
+		bad    bool
+	}{
+		{"Expires: 0", nil, false, false},
+		{"Contact: <sip:a@b>;q=1,<sip:c@d>\nm: sip:e@f;expires=5", []string{"sip:a@b", "sip:c@d", "sip:e@f"}, false, false},
+		{"Contact: \"x, <sip:no@no>\" <sip:a@b>", []string{"sip:a@b"}, false, false},
+		{"Contact: *", nil, true, false},
+		{"Contact: *\nm: <sip:a@b>", nil, false, true},
+		{"m: <sip:a@b>\nContact: *", nil, false, true},
+		{"Contact: *;expires=0", nil, false, true},
+		{"Contact: *\nContact: *", nil, false, true},
+		{"Contact: \"x\" <*>", nil, false, true},
+		{"Contact: <sip:a@b> <sip:c@d>", nil, false, true},
+	} {
+		uris, star, err := Contacts(mustRequest("REGISTER", c.fields))
+		require.Equal(t, c.bad, err != nil, c.fields)
+		require.Equal(t, c.star, star, c.fields)
+		var got []string
+		for _, u := range uris {
+			got = append(got, u.String())
+		}
+		require.Equal(t, c.want, got, c.fields)
+	}
+}
+
+func TestAllowRegisterWithPortSeesPorts(t *testing.T) {
+	rs, err := loadText(`ALL : "^sip:u@h:5070$"`, "ALL : ALL\n")
+	require.Empty(t, err)
+	for _, c := range []struct {
+		contact string
+		want    bool
+	}{{"sip:u@h:5070;x", true}, {"sip:u@h:5060", false}, {"sip:u@h", false}, {"sip:u@H.:5070", true}} {
+		require.Equal(t, c.want, rs.AllowRegisterWithPort("sip:a@b", c.contact).Allowed, c.contact)
+		require.Equal(t, c.want, rs.CheckRegisterWithPort(mustRequest("REGISTER", "Contact: <"+c.contact+">")).Allowed, c.contact)
+		require.False(t, rs.AllowRegister("sip:a@b", c.contact).Allowed, c.contact)
+	}
+	require.Equal(t, CauseStar, rs.AllowRegister("sip:a@b", "*").Cause)
+	require.Equal(t, CauseMalformed, rs.AllowRegister("sip:a@b", "*", "sip:u@h").Cause)
+	require.Equal(t, CauseNoContact, rs.AllowRegister("sip:a@b").Cause)
+	require.Equal(t, CauseMalformed, rs.AllowRegister("").Cause)
+}
+
+// fakeResolver is a map from names to addresses.
+type fakeResolver map[string]string
+
+func (f fakeResolver) LookupNetIP(_ context.Context, _, host string) ([]netip.Addr, error) {
+	if f[host] == "" {
+		return nil, errors.New("no such host")
+	}
+	return []netip.Addr{netip.MustParseAddr(f[host])}, nil
+}
+
+func (f fakeResolver) LookupSRV(_ context.Context, service, proto, name string) (string, []*net.SRV, error) {
+	if target := f["_"+service+"._"+proto+"."+name]; target != "" {
+		return name, []*net.SRV{{Target: target}}, nil
+	}
+	return "", nil, &net.DNSError{IsNotFound: true}
+}
+
+func TestProtectorKnowsEverySpelling(t *testing.T) {
+	gateways := MustPartition(
+		AddressRow{Group: 7, Prefix: netip.MustParsePrefix("192.0.2.0/24"), Port: 5060, Proto: ProtoTLS, Pattern: "x"},
+		AddressRow{Group: 8, Prefix: netip.MustParsePrefix("198.51.100.1/32")},
+	)
+	p, err := NewProtector(ProtectConfig{
+		Prefixes: []netip.Prefix{
+			netip.MustParsePrefix("10.0.0.1/32"), netip.MustParsePrefix("2001:db8::1/128"), netip.MustParsePrefix("::ffff:10.9.0.0/112"),
+		},
+		Partition: gateways, Groups: []GroupID{7},
+		HostNames: ResolveHostNames,
+		Resolver: fakeResolver{
+			"phone.example": "203.0.113.5", "evil.example": "10.0.0.1", "mapped.example": "::ffff:10.0.0.1",
+			"srv.example": "203.0.113.6", "_sip._udp.srv.example": "evil.example.",
+		},
+	})
+	require.NoError(t, err)
+	for host, want := range map[string]Cause{
+		"10.0.0.1": CauseProtected, "010.0.0.1": CauseProtected, "012.0.0.1": CauseProtected, "10.0.0.01": CauseProtected,
+		"10.0.0.1.": CauseProtected, "10.0.1": CauseProtected, "10.1": CauseProtected, "167772161": CauseProtected,
+		"0x0a000001": CauseProtected, "0xa.0.0.0x1": CauseProtected, "266.0.0.1": CauseProtected, "[10.0.0.1]": CauseProtected,
+		"[::ffff:10.0.0.1]": CauseProtected, "[::ffff:a00:1]": CauseProtected, "[0:0:0:0:0:FFFF:0A00:0001]": CauseProtected,
+		"[::10.0.0.1]": CauseProtected, "[64:ff9b::a00:1]": CauseProtected, "[2002:a00:1::]": CauseProtected,
+		"[2001:db8::1]": CauseProtected, "2001:db8::1": CauseProtected, "[2001:DB8:0:0::0001]": CauseProtected,
+		"[2001:db8::1%25eth0]": CauseProtected, "[2001:db8::00001]": CauseProtected, "[2001:db8::1].": CauseProtected,
+		"[::ffff:010.0.0.1]": CauseProtected, "10.9.3.4": CauseProtected, "192.0.2.77": CauseProtected,
+		"evil.example": CauseProtected, "EVIL.example.": CauseError, "mapped.example": CauseProtected, "srv.example": CauseProtected,
+		"10.0.0.2": CauseNoAddress, "[2001:db8::2]": CauseNoAddress, "phone.example": CauseNoAddress, "198.51.100.1": CauseNoAddress,
+		"[64:ff9b::a00:2]": CauseNoAddress, "010.0.0.2": CauseMalformed, "10.0.0.2.": CauseMalformed, "none.example": CauseError,
+		"": CauseMalformed, ".": CauseMalformed, "a b": CauseMalformed, "%31": CauseMalformed, "x[": CauseMalformed, "[": CauseMalformed, "１0.0.0.1": CauseMalformed,
+	} {
+		d := p.CheckHost(t.Context(), host)
+		require.Equal(t, want.String(), d.Cause.String(), "%q: %s", host, d)
+		require.Equal(t, want == CauseNoAddress, d.Allowed, host)
+	}
+}
+
+func TestProtectorLooksWhereverARegisterLeads(t *testing.T) {
+	p, err := NewProtector(ProtectConfig{Prefixes: []netip.Prefix{netip.MustParsePrefix("10.0.0.1/32")}})
+	require.NoError(t, err)
+	for _, fields := range []string{
+		"Contact: <sip:a@10.0.0.1>",
+		"m: <sip:a@10.0.0.1>",
+		"Contact: <sip:a@10.0.0.2>,<sip:a@10.0.0.1:5070>",
+		"Contact: <sip:a@10.0.0.2;maddr=10.0.0.1>",
+		"Contact: <sip:a@10.0.0.2;MADDR=010.0.0.1>",
+		"Contact: <sip:a@10.0.0.2;%6daddr=10.0.0.1>",
+		"Contact: <sip:a@10.0.0.2;alias=10.0.0.1~5060~1>",
+		"Contact: <sip:a@10.0.0.2;received=sip:10.0.0.1:5060>",
+		"Contact: <sip:a@10.0.0.2>;received=\"sip:10.0.0.1:5060\"",
+		"Contact: <sip:a@10.0.0.2>;received=10.0.0.1:5060",
+		"Contact: <sip:a@10.0.0.2?Route=x&maddr=10.0.0.1>",
+		"Contact: <sip:a@10.0.0.2>\nPath: <sip:p@10.0.0.3;lr>, <sip:10.0.0.1;lr>",
+		"Contact: <sip:a@10.0.0.2>\nRoute: <sip:10.0.0.1;lr>",
+		"Path: garbage",
+		"Contact: <http://10.0.0.2/>",
+		"Contact: <sip:a@gateway.example>",
+	} {
+		d := p.CheckRegister(mustRequest("REGISTER", fields))
+		require.False(t, d.Allowed, fields)
+		require.Contains(t, []Cause{CauseProtected, CauseMalformed}, d.Cause, fields)
+	}
+	for _, fields := range []string{
+		"", "Contact: *\nExpires: 0", "Contact: <tel:+15551234>", "Contact: <sip:a@10.0.0.2;maddr=10.0.0.3>;expires=5\nPath: <sip:[2001:db8::1]:5060;lr>",
+	} {
+		require.True(t, p.CheckRegister(mustRequest("REGISTER", fields)).Allowed, fields)
+	}
+	pass, err := NewProtector(ProtectConfig{Prefixes: []netip.Prefix{netip.MustParsePrefix("10.0.0.1/32")}, HostNames: PassHostNames})
+	require.NoError(t, err)
+	require.True(t, pass.CheckHost(t.Context(), "gateway.example").Allowed)
+	require.False(t, pass.CheckHost(t.Context(), "10.0.0.1").Allowed)
+}
+
+func TestProtectorOfNothingIsAnError(t *testing.T) {
+	for _, cfg := range []ProtectConfig{
+		{}, {Groups: []GroupID{1}}, {Partition: MustPartition()},
+		{Prefixes: []netip.Prefix{{}}},
+		{Prefixes: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}, HostNames: ResolveHostNames},
+		{Prefixes: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}, HostNames: 9},
+		{Prefixes: []netip.Prefix{netip.MustParsePrefix("::ffff:0:0/90")}},
+	} {
+		_, err := NewProtector(cfg)
+		require.Error(t, err)
+	}
+	require.Equal(t, Decision{}, new(Protector).CheckRegister(mustRequest("REGISTER", "")))
+	require.Equal(t, Decision{}, (*Protector)(nil).CheckHost(t.Context(), "x"))
+	ok, err := NewProtector(ProtectConfig{Prefixes: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}, Timeout: time.Second})
+	require.NoError(t, err)
+	require.Equal(t, Decision{}, ok.CheckRegister(nil))
+}
+
+// FuzzProtector compares what is recognised with what inet_aton and its
+// lookalikes read: whatever netip reads as the address must be refused, and
+// nothing panics.
+func FuzzProtector(f *testing.F) {
+	for _, s := range []string{"10.0.0.1", "[::ffff:10.0.0.1]", "0xa.1", "a.b", "[2001:db8::1%25x]", "%", "[", "1..2", "99999999999999999999"} {
+		f.Add(s)
+	}
+	gateway := netip.MustParseAddr("10.0.0.1")
+	p, err := NewProtector(ProtectConfig{Prefixes: []netip.Prefix{netip.PrefixFrom(gateway, 32)}, HostNames: PassHostNames})
+	require.NoError(f, err)
+	f.Fuzz(func(t *testing.T, host string) {
+		d := p.CheckHost(context.Background(), host)
+		if a, err := netip.ParseAddr(host); err == nil && a.Unmap() == gateway {
+			require.False(t, d.Allowed, host)
+		}
+		if d.Allowed {
+			require.True(t, strictHost(host), "%q", host)
+		}
+	})
+}

@@ -1,0 +1,707 @@
+package sipacl
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"io/fs"
+	"slices"
+	"strings"
+
+	"github.com/emiago/sipgo/sip"
+
+	"github.com/sipacl/sipacl/internal/rulefile"
+)
+
+// DefaultRules is the rule set meant when no name is given.
+const DefaultRules = "permissions"
+
+// RulesConfig names one rule set, an allow and a deny file, and says how its
+// questions are answered.
+type RulesConfig struct {
+	Name string // the basename; "" is [DefaultRules]
+	FS   fs.FS  // where the files are
+
+	AllowSuffix string // ".allow"; behind Name it gives the allow file
+	DenySuffix  string // ".deny"
+	AllowFile   string // the files themselves, instead of Name and suffixes:
+	DenyFile    string // both or neither
+
+	// Optional loads a set of which neither file exists: no rules, control
+	// is off. Without it that is an error. One file alone may always be
+	// missing and counts as empty, but not one that was there before.
+	Optional bool
+
+	// FirstBranchOnly makes AllowRouting decide the Request-URI alone, as
+	// check_all_branches=0 does.
+	FirstBranchOnly bool
+
+	// AsSent compares texts only as the originals do, ports, parameters and
+	// escapes included where they include them. Rules that end in "$" can be
+	// evaded and forged then; see decision rule-canonical.
+	AsSent bool
+}
+
+func (c RulesConfig) withDefaults() RulesConfig {
+	c.Name = orDefault(c.Name, DefaultRules)
+	if c.AllowFile == "" && c.DenyFile == "" {
+		c.AllowFile = c.Name + orDefault(c.AllowSuffix, ".allow")
+		c.DenyFile = c.Name + orDefault(c.DenySuffix, ".deny")
+	}
+	return c
+}
+
+// RuleSet is one immutable generation of an allow and a deny file. It is safe
+// for concurrent use and stays valid for as long as it is held. A nil RuleSet
+// and the zero one refuse everything.
+//
+// A pair of texts is allowed if a rule of the allow file matches it, else
+// refused if a rule of the deny file does, else allowed. The order of rules
+// has no effect. With no rule in either file control is off: everything is
+// allowed before anything is read.
+type RuleSet struct {
+	allow, deny     ruleFile
+	loaded          bool
+	asSent          bool
+	firstBranchOnly bool
+	gen             uint64
+}
+
+// ruleFile is one file of a RuleSet.
+type ruleFile struct {
+	name   string
+	exists bool
+	sum    uint64 // of its text
+	rules  []rule
+	search searcher
+}
+
+// searcher finds a rule for a pair. Each side comes in one or two spellings;
+// a rule matches if its left side matches a spelling of left and its right
+// side one of right.
+type searcher interface {
+	// find gives the first rule that matches and the spellings that did.
+	find(left, right texts) (r *rule, l, m string)
+}
+
+// rule is one line, compiled.
+type rule struct {
+	line, col   int
+	text        string
+	left, right ruleSide
+}
+
+type ruleSide struct {
+	all         bool
+	any, except []Expression
+}
+
+// linear tries one rule after the other.
+type linear []rule
+
+func (rules linear) find(left, right texts) (*rule, string, string) {
+	for i := range rules {
+		r := &rules[i]
+		l, ok := r.left.match(left)
+		if !ok {
+			continue
+		}
+		if m, ok := r.right.match(right); ok {
+			return r, l, m
+		}
+	}
+	return nil, "", ""
+}
+
+// match gives the first spelling that s matches.
+func (s *ruleSide) match(t texts) (string, bool) {
+	if s.matches(t.plain) {
+		return t.plain, true
+	}
+	if t.canonical != t.plain && s.matches(t.canonical) {
+		return t.canonical, true
+	}
+	return "", false
+}
+
+func (s *ruleSide) matches(text string) bool {
+	return (s.all || matchesAny(s.any, text)) && !matchesAny(s.except, text)
+}
+
+func matchesAny(list []Expression, text string) bool {
+	for _, e := range list {
+		if e.MatchString(text) {
+			return true
+		}
+	}
+	return false
+}
+
+// LoadRules reads the files of cfg. Every mistake in either is an error that
+// names file, line and column, and there is no RuleSet then.
+func LoadRules(cfg RulesConfig) (*RuleSet, error) {
+	rs, errs := loadRuleSet(cfg.withDefaults(), nil)
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
+	}
+	return rs, nil
+}
+
+// loadRuleSet reads the generation that follows old.
+func loadRuleSet(cfg RulesConfig, old *RuleSet) (*RuleSet, []error) {
+	if cfg.FS == nil {
+		return nil, []error{&LoadError{Origin: Origin{Name: cfg.Name}, Err: errors.New("want a file system")}}
+	}
+	if cfg.AllowFile == "" || cfg.DenyFile == "" {
+		return nil, []error{&LoadError{Origin: Origin{Name: cfg.Name}, Err: errors.New("want both AllowFile and DenyFile, or neither")}}
+	}
+	if old == nil {
+		old = &RuleSet{}
+	}
+	rs := &RuleSet{loaded: true, asSent: cfg.AsSent, firstBranchOnly: cfg.FirstBranchOnly}
+	compiled := map[string]Expression{}
+	var errs, more []error
+	rs.allow, errs = loadRuleFile(cfg.FS, cfg.AllowFile, old.allow.exists, compiled)
+	rs.deny, more = loadRuleFile(cfg.FS, cfg.DenyFile, old.deny.exists, compiled)
+	errs = append(errs, more...)
+	if len(errs) == 0 && !rs.allow.exists && !rs.deny.exists && !cfg.Optional {
+		errs = append(errs, &LoadError{
+			Origin: Origin{Name: cfg.AllowFile},
+			Err:    fmt.Errorf("neither it nor %s exists: everything would be allowed (Optional)", cfg.DenyFile),
+		})
+	}
+	return rs, errs
+}
+
+// contentSum tells the texts of files apart.
+func contentSum(text []byte) uint64 {
+	h := fnv.New64a()
+	h.Write(text)
+	return h.Sum64()
+}
+
+func loadRuleFile(fsys fs.FS, name string, existed bool, compiled map[string]Expression) (f ruleFile, errs []error) {
+	f.name = name
+	text, err := fs.ReadFile(fsys, name)
+	switch {
+	case err == nil:
+		f.exists = true
+	case !errors.Is(err, fs.ErrNotExist):
+		return f, []error{&LoadError{Origin: Origin{Name: name}, Err: err}}
+	case existed:
+		return f, []error{&LoadError{Origin: Origin{Name: name}, Err: errors.New("the file was there and is gone: to take its rules out of service, leave it empty")}}
+	}
+	f.sum = contentSum(text)
+	parsed, bad := rulefile.Parse(string(text))
+	for _, e := range bad {
+		errs = append(errs, &LoadError{Origin: Origin{Name: name, Line: e.Line, Col: e.Col}, Value: e.Found, Err: errors.New(e.Message())})
+	}
+	c := ruleCompiler{file: name, compiled: compiled}
+	for _, r := range parsed {
+		f.rules = append(f.rules, c.rule(r))
+	}
+	f.search = linear(f.rules)
+	errs = append(errs, c.errs...)
+	slices.SortStableFunc(errs, func(a, b error) int { return cmp.Compare(lineOf(a), lineOf(b)) })
+	return f, errs
+}
+
+func lineOf(err error) int {
+	var e *LoadError
+	errors.As(err, &e)
+	return e.Origin.Line
+}
+
+// ruleCompiler compiles each distinct expression once.
+type ruleCompiler struct {
+	file     string
+	line     int
+	compiled map[string]Expression
+	errs     []error
+}
+
+func (c *ruleCompiler) rule(r rulefile.Rule) rule {
+	c.line = r.Line
+	return rule{r.Line, r.Col, r.Text, c.side(r.Left), c.side(r.Right)}
+}
+
+func (c *ruleCompiler) side(s rulefile.Side) ruleSide {
+	return ruleSide{s.All, c.list(s.Any), c.list(s.Except)}
+}
+
+func (c *ruleCompiler) list(list []rulefile.Expression) (out []Expression) {
+	for _, e := range list {
+		out = append(out, c.expression(e))
+	}
+	return out
+}
+
+func (c *ruleCompiler) expression(e rulefile.Expression) Expression {
+	if x, ok := c.compiled[e.Text]; ok {
+		return x
+	}
+	x, err := CompileExpression(e.Text, RuleSyntax)
+	if err == nil {
+		c.compiled[e.Text] = x
+		return x
+	}
+	at := Origin{Name: c.file, Line: c.line, Col: e.Col}
+	if bad := (*ExpressionError)(nil); errors.As(err, &bad) {
+		at.Col += max(bad.Col-1, 0)
+		err = errors.New(shorten(fmt.Sprintf("expression %q: %s", e.Text, bad.Msg)))
+		if bad.Hint != "" {
+			err = fmt.Errorf("%w; %s", err, bad.Hint)
+		}
+	}
+	c.errs = append(c.errs, &LoadError{Origin: at, Value: e.Text, Err: err})
+	return Expression{}
+}
+
+// Len returns the number of rules.
+func (rs *RuleSet) Len() int {
+	if rs == nil {
+		return 0
+	}
+	return len(rs.allow.rules) + len(rs.deny.rules)
+}
+
+// Generation counts the loads of the rule set, from 1; 0 is that of one made
+// by [LoadRules].
+func (rs *RuleSet) Generation() uint64 {
+	if rs == nil {
+		return 0
+	}
+	return rs.gen
+}
+
+// idle answers what needs no look at the texts: nothing is loaded, or no rule
+// is.
+func (rs *RuleSet) idle() (Decision, bool) {
+	switch {
+	case rs == nil || !rs.loaded:
+		return Decision{Cause: CauseNotLoaded}, true
+	case rs.Len() == 0:
+		return Decision{Allowed: true, Cause: CauseNoRules}, true
+	}
+	return Decision{}, false
+}
+
+// texts gives both forms of a plain text.
+func (rs *RuleSet) texts(plain string, role uriRole) texts {
+	if rs.asSent {
+		return texts{plain, plain}
+	}
+	return texts{plain, canonicalText(plain, role == portURI)}
+}
+
+// pair decides one pair.
+func (rs *RuleSet) pair(left, right texts, tr *Trace) Decision {
+	if !left.valid() || !right.valid() {
+		return Decision{
+			Cause: CauseMalformed, Left: shorten(left.plain), Right: shorten(right.plain),
+			Info: "a text is longer than 1024 bytes or not printable ASCII",
+		}
+	}
+	sure := func(t texts) texts { return texts{t.canonical, t.canonical} }
+	if r, l, m := rs.allow.find(sure(left), sure(right), tr); r != nil {
+		return Decision{Allowed: true, Cause: CauseAllowRule, Origin: rs.allow.origin(r), Left: l, Right: m}
+	}
+	if r, l, m := rs.deny.find(left, right, tr); r != nil {
+		return Decision{Cause: CauseDenyRule, Origin: rs.deny.origin(r), Left: l, Right: m}
+	}
+	return Decision{Allowed: true, Cause: CauseDefault, Left: left.plain, Right: right.plain}
+}
+
+func (f *ruleFile) origin(r *rule) Origin { return Origin{Name: f.name, Line: r.line, Col: r.col} }
+
+// find searches the file. For a trace it tries the rules one by one and
+// records what each says.
+func (f *ruleFile) find(left, right texts, tr *Trace) (*rule, string, string) {
+	if tr == nil {
+		return f.search.find(left, right)
+	}
+	for i := range f.rules {
+		one := linear(f.rules[i : i+1])
+		r, l, m := one.find(left, right)
+		tr.Steps = append(tr.Steps, f.step(&f.rules[i], left, right, r != nil))
+		if r != nil {
+			return &f.rules[i], l, m
+		}
+	}
+	return nil, "", ""
+}
+
+func (f *ruleFile) step(r *rule, left, right texts, matched bool) Step {
+	s := Step{Origin: f.origin(r), Subject: left.String() + " -> " + right.String(), Text: r.text, Matched: matched}
+	if !matched {
+		s.Note = r.left.why("left", left)
+		if s.Note == "" {
+			s.Note = r.right.why("right", right)
+		}
+	}
+	return s
+}
+
+// why tells what keeps a side from matching, "" if nothing does.
+func (s *ruleSide) why(side string, t texts) string {
+	if _, ok := s.match(t); ok {
+		return ""
+	}
+	for _, text := range []string{t.plain, t.canonical} {
+		for _, e := range s.except {
+			if (s.all || matchesAny(s.any, text)) && e.MatchString(text) {
+				return fmt.Sprintf("%s side: exception %q matches", side, e)
+			}
+		}
+	}
+	return side + " side does not match"
+}
+
+// String gives both texts if they differ.
+func (t texts) String() string {
+	if t.plain == t.canonical {
+		return t.plain
+	}
+	return t.plain + " (canonical " + t.canonical + ")"
+}
+
+// Test decides one pair of texts as they are: the management command
+// allow_uri, or testUri. It does not allocate, unless a text has a canonical
+// form that differs from it.
+func (rs *RuleSet) Test(left, right string) Decision { return rs.test(left, right, nil) }
+
+// Explain is Test with every rule recorded.
+func (rs *RuleSet) Explain(left, right string) (tr Trace) {
+	tr.Decision = rs.test(left, right, &tr)
+	return tr
+}
+
+func (rs *RuleSet) test(left, right string, tr *Trace) Decision {
+	if d, ok := rs.idle(); ok {
+		return d
+	}
+	return rs.pair(rs.texts(left, branchURI), rs.texts(right, branchURI), tr)
+}
+
+// AllowRouting decides whether a request from the From URI may be forwarded
+// to its Request-URI and to the further branches of a fork: every pair must
+// be allowed. The arguments are URIs, without brackets and display name; one
+// that is not valid is refused.
+func (rs *RuleSet) AllowRouting(from, requestURI string, branches ...string) Decision {
+	return rs.routingTexts(from, requestURI, branches, nil)
+}
+
+// ExplainRouting is AllowRouting with every rule recorded.
+func (rs *RuleSet) ExplainRouting(from, requestURI string, branches ...string) (tr Trace) {
+	tr.Decision = rs.routingTexts(from, requestURI, branches, &tr)
+	return tr
+}
+
+func (rs *RuleSet) routingTexts(from, requestURI string, branches []string, tr *Trace) Decision {
+	if d, ok := rs.idle(); ok {
+		return d
+	}
+	fromURI, target := parseURI(from), parseURI(requestURI)
+	left, ok := rs.source(&fromURI)
+	if !ok {
+		return malformed("From", from, requestURI)
+	}
+	var further []sip.Uri
+	for _, b := range branches {
+		further = append(further, parseURI(b))
+	}
+	return rs.routing(left, &target, further, tr)
+}
+
+// parseURI gives the zero URI, which is refused, for what is none.
+func parseURI(s string) (u sip.Uri) {
+	if err := sip.ParseUri(s, &u); err != nil {
+		return sip.Uri{}
+	}
+	return u
+}
+
+func (rs *RuleSet) source(uri *sip.Uri) (texts, bool) {
+	plain, ok := sourceText(uri)
+	if !ok {
+		return texts{}, false
+	}
+	return rs.texts(plain, branchURI), true
+}
+
+func malformed(what, left, right string) Decision {
+	return Decision{Cause: CauseMalformed, Left: shorten(left), Right: shorten(right), Info: what + ": no valid URI"}
+}
+
+// routing decides the pairs of one source and all its targets.
+func (rs *RuleSet) routing(left texts, target *sip.Uri, branches []sip.Uri, tr *Trace) (d Decision) {
+	if !d.and(rs.target("Request-URI", left, target, requestURI, tr)) || rs.firstBranchOnly {
+		return d
+	}
+	for i := range branches {
+		if !d.and(rs.target("branch", left, &branches[i], branchURI, tr)) {
+			return d
+		}
+	}
+	return d
+}
+
+// target decides the pair of left and one destination.
+func (rs *RuleSet) target(what string, left texts, uri *sip.Uri, role uriRole, tr *Trace) Decision {
+	plain, ok := plainURI(uri, role)
+	if !ok {
+		return malformed(what, left.plain, uri.String())
+	}
+	return rs.pair(left, rs.texts(plain, role), tr)
+}
+
+// and joins the decision on one more pair and reports whether all are allowed
+// so far. What is told is the refusal, else the first pair that no rule
+// matched, else the first pair.
+func (d *Decision) and(next Decision) bool {
+	if d.Cause == CauseNone || !next.Allowed || d.Cause == CauseAllowRule && next.Cause == CauseDefault {
+		*d = next
+	}
+	return next.Allowed
+}
+
+// CheckRouting is AllowRouting for a request: From against Request-URI and
+// branches. Ask it for every request, in-dialog ones too, and with the targets
+// that the request is really sent to.
+func (rs *RuleSet) CheckRouting(req *sip.Request, branches ...sip.Uri) Decision {
+	return rs.checkRouting(req, branches, nil)
+}
+
+func (rs *RuleSet) checkRouting(req *sip.Request, branches []sip.Uri, tr *Trace) Decision {
+	if d, ok := rs.idle(); ok {
+		return d
+	}
+	left, ok := rs.from(req)
+	if !ok {
+		return Decision{Cause: CauseMalformed, Info: "From: no valid header field"}
+	}
+	return rs.routing(left, &req.Recipient, branches, tr)
+}
+
+// from gives the texts of the From header field.
+func (rs *RuleSet) from(req *sip.Request) (texts, bool) {
+	from, _, ok := fromTo(req)
+	if !ok || !strictParams(from.Params) {
+		return texts{}, false
+	}
+	return rs.source(&from.Address)
+}
+
+// fromTo gives the From and To header fields, if there is one of each.
+func fromTo(req *sip.Request) (from *sip.FromHeader, to *sip.ToHeader, ok bool) {
+	if req == nil {
+		return nil, nil, false
+	}
+	froms, tos := 0, 0
+	for _, h := range req.Headers() {
+		switch name := h.Name(); {
+		case isHeader(name, "from", "f"):
+			from, _ = h.(*sip.FromHeader)
+			froms++
+		case isHeader(name, "to", "t"):
+			to, _ = h.(*sip.ToHeader)
+			tos++
+		}
+	}
+	return from, to, froms == 1 && tos == 1 && from != nil && to != nil
+}
+
+func isHeader(name, long, compact string) bool {
+	return strings.EqualFold(name, long) || strings.EqualFold(name, compact)
+}
+
+// Rules is a rule set in service: the handle that request handlers keep. It
+// stays valid across reloads and is safe for concurrent use. The zero Rules
+// and a nil one refuse everything.
+//
+// Each check reads the [RuleSet] in service at that moment. To ask two
+// questions of one generation, take a [Snapshot] or the RuleSet first.
+type Rules struct {
+	name  string
+	perm  *Permissions
+	index int
+	part  *part
+}
+
+// NewRules loads one rule set that stands alone. A mistake in a file is an
+// error that says where, as all the others.
+func NewRules(ctx context.Context, cfg RulesConfig) (*Rules, error) {
+	perm, err := Open(ctx, Config{Rules: []RulesConfig{cfg}})
+	if err != nil {
+		return nil, err
+	}
+	return perm.rules[0], nil
+}
+
+// MustRules is [NewRules] of an allow and a deny file in memory, for tests and
+// examples. It panics on an error.
+func MustRules(allow, deny string) *Rules {
+	r, err := NewRules(context.Background(), RulesConfig{FS: memFS{DefaultRules + ".allow": allow, DefaultRules + ".deny": deny}})
+	if err != nil {
+		panic(err)
+	}
+	return r
+}
+
+// memFS holds files in memory.
+type memFS map[string]string
+
+func (m memFS) ReadFile(name string) ([]byte, error) {
+	text, ok := m[name]
+	if !ok {
+		return nil, &fs.PathError{Op: "read", Path: name, Err: fs.ErrNotExist}
+	}
+	return []byte(text), nil
+}
+
+func (m memFS) Open(name string) (fs.File, error) {
+	return nil, &fs.PathError{Op: "open", Path: name, Err: errors.ErrUnsupported}
+}
+
+// Name returns the name of the rule set.
+func (r *Rules) Name() string {
+	if r == nil {
+		return ""
+	}
+	return r.name
+}
+
+// RuleSet returns the generation in service.
+func (r *Rules) RuleSet() *RuleSet {
+	if r == nil || r.perm == nil {
+		return nil
+	}
+	return r.perm.Snapshot().RuleSet(r)
+}
+
+// AllowRouting answers allow_routing: may req be forwarded to its Request-URI
+// and to branches, the further targets of a fork? One refused pair refuses.
+// See [RuleSet.CheckRouting].
+func (r *Rules) AllowRouting(req *sip.Request, branches ...sip.Uri) Decision {
+	return r.RuleSet().CheckRouting(req, branches...)
+}
+
+// ExplainRouting is AllowRouting with every rule recorded.
+func (r *Rules) ExplainRouting(req *sip.Request, branches ...sip.Uri) (tr Trace) {
+	tr.Decision = r.RuleSet().checkRouting(req, branches, &tr)
+	return tr
+}
+
+// CheckRouting is AllowRouting without branches, in the shape that [Guard]
+// takes.
+func (r *Rules) CheckRouting(req *sip.Request) Decision { return r.AllowRouting(req) }
+
+// Test is [RuleSet.Test] of the generation in service.
+func (r *Rules) Test(left, right string) Decision { return r.RuleSet().Test(left, right) }
+
+// Explain is Test with every rule recorded.
+func (r *Rules) Explain(left, right string) Trace { return r.RuleSet().Explain(left, right) }
+
+// Reload reads both files anew and puts them in service together. On error
+// the generation in service stays. See [Permissions.Reload] for what
+// concurrent calls can rely on.
+func (r *Rules) Reload(ctx context.Context) (ReloadReport, error) {
+	if r == nil || r.perm == nil {
+		return ReloadReport{}, errNotOpened
+	}
+	return r.perm.reload(ctx, r.part)
+}
+
+// Status tells how fresh the generation in service is.
+func (r *Rules) Status() Status {
+	if r == nil || r.perm == nil {
+		return Status{}
+	}
+	return r.perm.status(r.part)
+}
+
+// OnReload calls f after each reload of these rules; see [Permissions.OnReload].
+func (r *Rules) OnReload(f func(ReloadReport)) (stop func()) {
+	if r == nil || r.perm == nil {
+		return func() {}
+	}
+	return r.perm.subscribe(r.part, f)
+}
+
+// addRules makes the part of one rule set.
+func (p *Permissions) addRules(cfg RulesConfig) error {
+	cfg = cfg.withDefaults()
+	if _, err := p.Rules(cfg.Name); err == nil {
+		return fmt.Errorf("sipacl: rules %q: defined twice", cfg.Name)
+	}
+	i := len(p.rules)
+	part := p.addPart("rules:"+cfg.Name, func(context.Context) (loaded, error) {
+		return p.loadRules(i, cfg)
+	})
+	p.rules = append(p.rules, &Rules{name: cfg.Name, perm: p, index: i, part: part})
+	return nil
+}
+
+// loadRules builds the next generation of rule set i.
+func (p *Permissions) loadRules(i int, cfg RulesConfig) (loaded, error) {
+	old := p.snap.Load().ruleSets[i]
+	rs, errs := loadRuleSet(cfg, old)
+	if err := errors.Join(errs...); err != nil {
+		return loaded{}, err
+	}
+	l := loaded{entries: rs.Len(), sum: rs.allow.sum*31 + rs.deny.sum}
+	if rs.Len() == 0 {
+		l.warnings = append(l.warnings, "no rule in "+cfg.AllowFile+" and "+cfg.DenyFile+": everything is allowed")
+	}
+	l.added, l.removed = diffRules(old, rs)
+	l.install = func(next *Snapshot, generation uint64) {
+		rs.gen = generation
+		next.ruleSets[i] = rs
+	}
+	return l, nil
+}
+
+// diffRules counts the rules, as texts, that only one of the generations has.
+func diffRules(old, next *RuleSet) (added, removed int) {
+	count := map[string]int{}
+	tally := func(rs *RuleSet, n int) {
+		if rs == nil {
+			return
+		}
+		for _, f := range []*ruleFile{&rs.allow, &rs.deny} {
+			for _, r := range f.rules {
+				count[f.name+"\n"+r.text] += n
+			}
+		}
+	}
+	tally(next, 1)
+	tally(old, -1)
+	for _, n := range count {
+		added += max(n, 0)
+		removed += max(-n, 0)
+	}
+	return added, removed
+}
+
+// Rules returns the handle of a rule set; "" is the default one. A name that
+// is not configured gives an error that wraps [ErrUnknown].
+func (p *Permissions) Rules(name string) (*Rules, error) {
+	name = orDefault(name, DefaultRules)
+	for _, r := range p.rules {
+		if r.name == name {
+			return r, nil
+		}
+	}
+	return nil, fmt.Errorf("sipacl: rules %q: %w", name, ErrUnknown)
+}
+
+// RuleSet returns the rule set of r in this snapshot; nil, which refuses
+// everything, if r is not of the Permissions the snapshot was taken from.
+func (s *Snapshot) RuleSet(r *Rules) *RuleSet {
+	if s == nil || r == nil || r.perm == nil || s.of != r.perm {
+		return nil
+	}
+	return s.ruleSets[r.index]
+}

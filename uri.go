@@ -1,0 +1,424 @@
+package sipacl
+
+import (
+	"errors"
+	"net/netip"
+	"strconv"
+	"strings"
+
+	"github.com/emiago/sipgo/sip"
+)
+
+// maxText is the longest text that rules are asked about, in bytes.
+const maxText = 1024
+
+// texts are the two forms of one side of a pair.
+//
+// The plain text is the one that the originals compare. The canonical text
+// says where the URI leads and nothing else: an allow rule must match it, so
+// that nobody forges "@example\.com$" by ";x=@example.com", while a deny rule
+// bites on either, so that nobody evades it by ":5060". With AsSent both are
+// the plain text.
+type texts struct{ plain, canonical string }
+
+// valid reports whether rules may be asked about t at all: not too long, and
+// printable ASCII only. See decisions rule-length and rule-control.
+func (t texts) valid() bool {
+	if len(t.plain) > maxText {
+		return false // the canonical text is never longer
+	}
+	for i := range len(t.plain) {
+		if c := t.plain[i]; c < ' ' || c >= 0x7f {
+			return false
+		}
+	}
+	return true
+}
+
+// PlainURI gives the text that rules for destinations are written against,
+// "sip:user@host", or "sip:host" without a user. Scheme (sips too), password,
+// port, parameters and headers are left out; letter case, escapes and the
+// brackets of IPv6 are kept. "tel:+1555;ext=2" gives "sip:+1555@" and
+// "urn:service:sos" gives "sip:sos", the texts the originals make of them.
+//
+// ok is false for what is no URI that may be asked about; see decision
+// rule-uri. Refuse it: no rule would match its text.
+func PlainURI(uri *sip.Uri) (text string, ok bool) { return plainURI(uri, branchURI) }
+
+// uriRole says where a destination stands: the originals make different texts.
+type uriRole uint8
+
+const (
+	branchURI  uriRole = iota // without a user: "sip:host"
+	requestURI                // without a user: "sip:@host"
+	portURI                   // as branchURI, with the port if there is one
+)
+
+func plainURI(uri *sip.Uri, role uriRole) (text string, ok bool) {
+	if !strictURI(uri) {
+		return "", false
+	}
+	user, host, at := uri.User, uri.Host, uri.User != "" || role == requestURI
+	switch uri.Scheme {
+	case "tel":
+		user, host, at = telNumber(uri), "", true
+	case "urn":
+		host = strings.TrimPrefix(uri.Raw(), "service:")
+	}
+	port := role == portURI && uri.Port > 0
+
+	var b strings.Builder
+	b.Grow(len("sip:") + len(user) + len("@") + len(host) + len(":65535"))
+	b.WriteString("sip:")
+	b.WriteString(user)
+	if at {
+		b.WriteByte('@')
+	}
+	b.WriteString(host)
+	if port {
+		b.WriteByte(':')
+		b.WriteString(strconv.Itoa(uri.Port))
+	}
+	return b.String(), true
+}
+
+func telNumber(uri *sip.Uri) string {
+	number, _, _ := strings.Cut(uri.Raw(), ";")
+	return number
+}
+
+// sourceText gives the text of a From or To URI: as sipgo writes it.
+func sourceText(uri *sip.Uri) (text string, ok bool) {
+	if !strictURI(uri) {
+		return "", false
+	}
+	return uri.String(), true
+}
+
+// strictURI reports whether uri is one that rules and guards may see. sipgo
+// lets more through; see decision rule-uri.
+func strictURI(uri *sip.Uri) bool {
+	switch uri.Scheme {
+	case "sip", "sips":
+		return !uri.Wildcard && !uri.HierarhicalSlashes && strictUser(uri.User) &&
+			strictHost(uri.Host) && 0 <= uri.Port && uri.Port <= 65535 && strictURIParams(uri.UriParams)
+	case "tel":
+		number := telNumber(uri)
+		return number != "" && strictUser(number) && strings.IndexByte(uri.Raw(), '@') < 0
+	case "urn":
+		service, ok := strings.CutPrefix(uri.Raw(), "service:")
+		return ok && labelBytes(service)
+	}
+	return false
+}
+
+func strictUser(user string) bool { return !strings.ContainsAny(user, ": \t<>\"") }
+
+func strictURIParams(params sip.HeaderParams) bool {
+	for _, p := range params {
+		if strings.IndexByte(p.K, '@') >= 0 || strings.IndexByte(p.V, '@') >= 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// strictHost accepts a name, an IPv6 address in brackets and an IPv4 address,
+// the addresses in no spelling that resolvers read differently.
+func strictHost(host string) bool {
+	if inner, ok := strings.CutPrefix(host, "["); ok {
+		inner, ok = strings.CutSuffix(inner, "]")
+		a, err := netip.ParseAddr(inner)
+		return ok && err == nil && a.Is6() && a.Zone() == ""
+	}
+	if !labelBytes(host) {
+		return false
+	}
+	if !numericHost(host) {
+		return true
+	}
+	_, err := netip.ParseAddr(host)
+	return err == nil
+}
+
+// labelBytes reports whether s is letters, digits, dots, hyphens and
+// underscores, at least one.
+func labelBytes(s string) bool {
+	for i := range len(s) {
+		switch c := s[i]; {
+		case 'a' <= c|0x20 && c|0x20 <= 'z', '0' <= c && c <= '9', c == '.', c == '-', c == '_':
+		default:
+			return false
+		}
+	}
+	return s != ""
+}
+
+// numericHost reports whether a resolver may take host for an IPv4 address:
+// every label is a number, decimal, octal or hexadecimal.
+func numericHost(host string) bool {
+	for label := range strings.SplitSeq(host, ".") {
+		if len(label) > 1 && label[0] == '0' && label[1]|0x20 == 'x' {
+			if strings.Trim(label[2:], "0123456789abcdefABCDEF") != "" {
+				return false
+			}
+		} else if strings.Trim(label, "0123456789") != "" {
+			return false
+		}
+	}
+	return true
+}
+
+// strictParams reports whether header parameters are what they seem. sipgo
+// reads text behind ">" and further addresses as parameters with odd names;
+// see decision rule-header.
+func strictParams(params sip.HeaderParams) bool {
+	for i, p := range params {
+		name := strings.Trim(p.K, " \t")
+		if name == "" && p.V == "" {
+			continue // the blanks of "<sip:a@b> ;tag=1"
+		}
+		behind := i == 0 && p.V == "" && !strings.HasPrefix(p.K, name) // "<sip:a@b> text"
+		if behind || name == "" || strings.ContainsAny(name, "<>,\"@ \t") || strings.EqualFold(name, "tag") && p.V == "" {
+			return false
+		}
+	}
+	return true
+}
+
+// canonicalText gives the canonical form of a text: of a SIP URI the password,
+// port, parameters and headers dropped, escapes of unreserved characters
+// decoded once, the host in lower case without a trailing dot; of a tel URI the
+// parameters dropped. keepPort keeps the port, for questions that are about
+// it. What is no URI stays as it is.
+//
+// It allocates only if that changes something.
+func canonicalText(s string, keepPort bool) string {
+	if len(s) > maxText {
+		return s // too long for any rule
+	}
+	var buf [maxText]byte
+	if b := appendCanonical(buf[:0], s, keepPort); string(b) != s {
+		return string(b)
+	}
+	return s
+}
+
+func appendCanonical(b []byte, s string, keepPort bool) []byte {
+	scheme, rest, ok := strings.Cut(s, ":")
+	switch {
+	case !ok:
+	case strings.EqualFold(scheme, "sip"), strings.EqualFold(scheme, "sips"):
+		b = append(appendLower(b, scheme), ':')
+		user, hostPort, at := strings.Cut(rest, "@")
+		if at {
+			user, _, _ = strings.Cut(user, ":")
+			b = append(appendUnescaped(b, user), '@')
+		} else {
+			hostPort = rest
+		}
+		host, port := cutPort(hostPort)
+		b = appendLower(b, strings.TrimSuffix(host, "."))
+		if keepPort {
+			b = append(b, port...)
+		}
+		return b
+	case strings.EqualFold(scheme, "tel"):
+		number, _, _ := strings.Cut(rest, ";")
+		return appendUnescaped(append(appendLower(b, scheme), ':'), number)
+	}
+	return append(b, s...)
+}
+
+// cutPort splits what follows the user of a SIP URI into the host, with the
+// brackets of IPv6, and ":port" if it is there. Parameters and headers go.
+func cutPort(s string) (host, port string) {
+	if i := strings.IndexAny(s, ";?"); i >= 0 {
+		s = s[:i]
+	}
+	if i := strings.IndexByte(s, ']'); i >= 0 && s[0] == '[' {
+		host, port = s[:i+1], s[i+1:]
+		if !strings.HasPrefix(port, ":") {
+			port = ""
+		}
+		return host, port
+	}
+	if i := strings.IndexByte(s, ':'); i >= 0 {
+		return s[:i], s[i:]
+	}
+	return s, ""
+}
+
+func appendLower(b []byte, s string) []byte {
+	for i := range len(s) {
+		c := s[i]
+		if 'A' <= c && c <= 'Z' {
+			c |= 0x20
+		}
+		b = append(b, c)
+	}
+	return b
+}
+
+// appendUnescaped decodes the escapes of unreserved characters, which mean
+// the same with and without (RFC 3261 section 19.1.4).
+func appendUnescaped(b []byte, s string) []byte {
+	for i := 0; i < len(s); i++ {
+		if s[i] == '%' && i+2 < len(s) {
+			hi, lo := unhex(s[i+1]), unhex(s[i+2])
+			if c := byte(hi<<4 | lo); hi >= 0 && lo >= 0 && unreserved(c) {
+				b = append(b, c)
+				i += 2
+				continue
+			}
+		}
+		b = append(b, s[i])
+	}
+	return b
+}
+
+func unhex(c byte) int {
+	switch {
+	case '0' <= c && c <= '9':
+		return int(c - '0')
+	case 'a' <= c|0x20 && c|0x20 <= 'f':
+		return int(c|0x20-'a') + 10
+	}
+	return -1
+}
+
+func unreserved(c byte) bool {
+	return '0' <= c && c <= '9' || 'a' <= c|0x20 && c|0x20 <= 'z' || strings.IndexByte("-_.!~*'()", c) >= 0
+}
+
+// The names of the header field that transfers a call.
+const (
+	referToName, referToCompact = "refer-to", "r"
+)
+
+// ReferTo returns the URIs of all Refer-To header fields of req, in long and
+// compact form. The ReferTo method of sipgo misses the compact one and all
+// but the last. A field that is no address is an error.
+func ReferTo(req *sip.Request) ([]sip.Uri, error) {
+	var uris []sip.Uri
+	for _, h := range req.Headers() {
+		switch name := h.Name(); {
+		case strings.EqualFold(name, referToName):
+			u, ok := h.(*sip.ReferToHeader)
+			if !ok || u.Address.Host == "" && u.Address.Raw() == "" {
+				return nil, errReferTo
+			}
+			uris = append(uris, u.Address)
+		case strings.EqualFold(name, referToCompact):
+			for text := range splitAddresses(h.Value()) {
+				var u sip.Uri
+				if _, err := sip.ParseAddressValue(text, &u, nil); err != nil {
+					return nil, errReferTo
+				}
+				uris = append(uris, u)
+			}
+		}
+	}
+	return uris, nil
+}
+
+var errReferTo = errors.New("sipacl: Refer-To is not an address")
+
+// splitAddresses yields the addresses of a header field that is a list of
+// them: commas inside quotes and brackets do not split.
+func splitAddresses(s string) func(yield func(string) bool) {
+	return func(yield func(string) bool) {
+		start, quoted, bracketed := 0, false, false
+		for i := 0; i < len(s); i++ {
+			switch c := s[i]; {
+			case quoted:
+				if c == '\\' {
+					i++
+				}
+				quoted = c != '"'
+			case c == '"':
+				quoted = true
+			case c == '<':
+				bracketed = true
+			case c == '>':
+				bracketed = false
+			case c == ',' && !bracketed:
+				if !yield(strings.Trim(s[start:i], " \t")) {
+					return
+				}
+				start = i + 1
+			}
+		}
+		yield(strings.Trim(s[start:], " \t"))
+	}
+}
+
+// AllowURI decides whether a request from the From URI may lead to uri, a
+// destination that is not its Request-URI: a Refer-To, a diversion, a route
+// that was looked up. Rules see uri as it stands; [PlainURI] gives the text
+// that AllowRouting would make of it.
+func (rs *RuleSet) AllowURI(from, uri string) Decision {
+	if d, ok := rs.idle(); ok {
+		return d
+	}
+	fromURI := parseURI(from)
+	left, ok := rs.source(&fromURI)
+	if !ok {
+		return malformed("From", from, uri)
+	}
+	return rs.pair(left, rs.texts(uri, branchURI), nil)
+}
+
+// CheckURI is AllowURI for the From of a request.
+func (rs *RuleSet) CheckURI(req *sip.Request, uri string) Decision {
+	return rs.checkURI(req, uri, nil)
+}
+
+func (rs *RuleSet) checkURI(req *sip.Request, uri string, tr *Trace) Decision {
+	if d, ok := rs.idle(); ok {
+		return d
+	}
+	left, ok := rs.from(req)
+	if !ok {
+		return Decision{Cause: CauseMalformed, Right: shorten(uri), Info: "From: no valid header field"}
+	}
+	return rs.pair(left, rs.texts(uri, branchURI), tr)
+}
+
+// CheckReferTo decides the pairs of From and every Refer-To of a request. A
+// Refer-To that is missing or is no valid URI is refused.
+func (rs *RuleSet) CheckReferTo(req *sip.Request) (d Decision) {
+	if d, ok := rs.idle(); ok {
+		return d
+	}
+	left, ok := rs.from(req)
+	if !ok {
+		return Decision{Cause: CauseMalformed, Info: "From: no valid header field"}
+	}
+	uris, err := ReferTo(req)
+	if err != nil || len(uris) == 0 {
+		return malformed("Refer-To", left.plain, "")
+	}
+	for i := range uris {
+		if !d.and(rs.target("Refer-To", left, &uris[i], branchURI, nil)) {
+			return d
+		}
+	}
+	return d
+}
+
+// AllowURI answers allow_uri: may the caller in From reach uri? See
+// [RuleSet.AllowURI].
+func (r *Rules) AllowURI(req *sip.Request, uri string) Decision {
+	return r.RuleSet().CheckURI(req, uri)
+}
+
+// ExplainURI is AllowURI with every rule recorded.
+func (r *Rules) ExplainURI(req *sip.Request, uri string) (tr Trace) {
+	tr.Decision = r.RuleSet().checkURI(req, uri, &tr)
+	return tr
+}
+
+// AllowReferTo asks AllowURI about every Refer-To of req, as the text that
+// [PlainURI] makes of it. It has the shape that [Guard] takes.
+func (r *Rules) AllowReferTo(req *sip.Request) Decision { return r.RuleSet().CheckReferTo(req) }

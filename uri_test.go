@@ -1,0 +1,138 @@
+package sipacl
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/emiago/sipgo/sip"
+	"github.com/stretchr/testify/require"
+)
+
+func TestPlainURI(t *testing.T) {
+	for in, want := range map[string]string{
+		"sip:Bob@Example.ORG:5070;x=y?h=v": "sip:Bob@Example.ORG",
+		"sips:bob:secret@example.org":      "sip:bob@example.org",
+		"sip:example.org":                  "sip:example.org",
+		"sip:%62ob@example.org.":           "sip:%62ob@example.org.",
+		"sip:u;p=1@h":                      "sip:u;p=1@h",
+		"sip:u@[2001:DB8::1]:5060":         "sip:u@[2001:DB8::1]",
+		"tel:+1-555;ext=2":                 "sip:+1-555@",
+		"urn:service:sos.fire":             "sip:sos.fire",
+		"http://example.org":               "",
+		"urn:service:":                     "",
+		"tel:;x":                           "",
+	} {
+		u := parseURI(in)
+		got, ok := PlainURI(&u)
+		require.Equal(t, want, got, in)
+		require.Equal(t, want != "", ok, in)
+	}
+	_, ok := PlainURI(&sip.Uri{Wildcard: true, Host: "*"})
+	require.False(t, ok)
+}
+
+func TestCanonicalText(t *testing.T) {
+	for in, want := range map[string]string{
+		"sip:bob@example.org":     "sip:bob@example.org",
+		"SIP:Bob@EXAMPLE.org.":    "sip:Bob@example.org",
+		"sips:bob:pw@h:5061;x=@y": "sips:bob@h",
+		"sip:b%6Fb%2540%40@h?x=y": "sip:bob%2540%40@h",
+		"sip:u;p=1@h":             "sip:u;p=1@h",
+		"sip:[2001:DB8::1]:5060":  "sip:[2001:db8::1]",
+		"sip:@h":                  "sip:@h",
+		"sip:h:5060":              "sip:h",
+		"tel:+1;ext=2":            "tel:+1",
+		"urn:service:sos":         "urn:service:sos",
+		"garbage":                 "garbage",
+		"":                        "",
+		"sip:":                    "sip:",
+		"sip:" + strings.Repeat("%61", 500) + "@h;x=": "sip:" + strings.Repeat("%61", 500) + "@h;x=", // longer than any rule is asked about
+	} {
+		require.Equal(t, want, canonicalText(in, false), in)
+	}
+	require.Equal(t, "sip:a@h:5060", canonicalText("sip:a@H.:5060;x", true))
+}
+
+func TestReferToReadsBothFormsAndAllFields(t *testing.T) {
+	for _, c := range []struct {
+		fields string
+		want   []string
+		bad    bool
+	}{
+		{"Refer-To: <sip:a@b?Replaces=x>", []string{"sip:a@b?Replaces=x"}, false},
+		{"r: <sip:a@b>", []string{"sip:a@b"}, false},
+		{"Refer-To: sip:a@b\nr: \"x, y\" <sip:c@d>;z, sip:e@f", []string{"sip:a@b", "sip:c@d", "sip:e@f"}, false},
+		{"Subject: none", nil, false},
+		{"r: garbage", nil, true},
+		{"Refer-To: <sip:a@b", nil, true},
+	} {
+		uris, err := ReferTo(mustRequest("REFER", c.fields))
+		require.Equal(t, c.bad, err != nil, c.fields)
+		var got []string
+		for _, u := range uris {
+			got = append(got, u.String())
+		}
+		require.Equal(t, c.want, got, c.fields)
+	}
+}
+
+func TestAllowReferTo(t *testing.T) {
+	r := MustRules("", `ALL : "^sip:900"`)
+	for fields, want := range map[string]Cause{
+		"Refer-To: <sip:100@h>":                     CauseDefault,
+		"Refer-To: <sips:900@h;x>":                  CauseDenyRule,
+		"r: <sip:900@h>":                            CauseDenyRule,
+		"Refer-To: <sip:100@h>\nr: <sip:%3900@h>":   CauseDenyRule,
+		"Refer-To: <tel:900>":                       CauseDenyRule,
+		"Refer-To: <http://h>":                      CauseMalformed,
+		"Subject: none":                             CauseMalformed,
+		"From: <sip:a@b> junk\nRefer-To: <sip:a@b>": CauseMalformed,
+	} {
+		require.Equal(t, want.String(), r.AllowReferTo(mustRequest("REFER", fields)).Cause.String(), fields)
+	}
+	require.Equal(t, CauseNoRules, MustRules("", "").AllowReferTo(mustRequest("REFER", "")).Cause)
+}
+
+func TestAllowURIComparesTheTextAsItStands(t *testing.T) {
+	r := MustRules("", `ALL : "^<sip:x>$", "^$", "^sips:bob@h$"`)
+	req := mustRequest("INVITE", "")
+	for uri, want := range map[string]bool{"<sip:x>": false, "": false, "sips:bob@H:5061": false, "sip:bob@h": true, "no URI": true, "\x00": false} {
+		require.Equal(t, want, r.AllowURI(req, uri).Allowed, "%q", uri)
+		require.Equal(t, want, r.RuleSet().AllowURI("sip:alice@example.com", uri).Allowed, "%q", uri)
+		require.Equal(t, r.AllowURI(req, uri), r.ExplainURI(req, uri).Decision)
+	}
+}
+
+func FuzzURITexts(f *testing.F) {
+	for _, s := range []string{
+		"sip:bob@example.org:5060;x=y?h=v", "sips:a:b@[2001:db8::1]", "tel:+1;x", "urn:service:sos", "*", "sip:%61@h.", "sip:@h", "sip:a@b@c", "sip:[::1]junk",
+	} {
+		f.Add(s)
+	}
+	rs, errs := LoadRules(RulesConfig{FS: memFS{"permissions.deny": `ALL : "@gw\.example$"`}})
+	require.NoError(f, errs)
+	f.Fuzz(func(t *testing.T, s string) {
+		canonical := canonicalText(s, false)
+		require.LessOrEqual(t, len(canonical), len(s))
+		if again := canonicalText(canonical, false); strings.IndexByte(canonical, '%') < 0 && !strings.Contains(s, "..") {
+			require.Equal(t, canonical, again)
+		}
+		if (texts{s, s}).valid() {
+			require.Equal(t, modelCanonical(s, false), canonical)
+		}
+		u := parseURI(s)
+		text, ok := PlainURI(&u)
+		require.Equal(t, modelBadURI(s), !ok, "%q", s)
+		if ok {
+			require.True(t, strings.HasPrefix(text, "sip:"))
+			require.NotContains(t, text, " ")
+		}
+		rs.AllowRouting(s, s, s)
+		rs.AllowRegister(s, s)
+		rs.AllowURI(s, s)
+		// Nothing behind the host helps to get away from a rule.
+		if d := rs.AllowURI("sip:a@b", "sip:1@gw.example;"+s); d.Allowed {
+			t.Errorf("%q evades", s)
+		}
+	})
+}
