@@ -13,18 +13,24 @@ import (
 // handle answers a request that was let in, or sends it on.
 func (s *server) handle(req *sip.Request, tx sip.ServerTransaction) {
 	s.dropOwnRoute(req)
+	targets := s.targets(req)
 	switch {
-	case req.Route() != nil:
-		// It would go where the sender says, whatever its Request-URI is.
-		respond(tx, req, sip.StatusForbidden, "Foreign Route")
+	case !s.mayGo(req, targets):
+		respond(tx, req, sip.StatusForbidden, "Forbidden")
 	case req.MaxForwards() != nil && req.MaxForwards().Val() == 0:
 		respond(tx, req, 483, "Too Many Hops")
 	case s.isSelf(req.Recipient) && s.target == "":
 		s.answer(req, tx)
 	case req.Recipient.Scheme != "sip" || req.Recipient.Host == "":
 		respond(tx, req, 416, "Unsupported URI Scheme")
+	case len(targets) == 0:
+		respond(tx, req, sip.StatusBadGateway, "Bad Gateway")
 	default:
-		s.forward(req, tx)
+		for i, t := range targets {
+			if s.forward(req, tx, t, i == len(targets)-1) {
+				return
+			}
+		}
 	}
 }
 
@@ -32,10 +38,11 @@ func (s *server) handle(req *sip.Request, tx sip.ServerTransaction) {
 // here. An ACK is never answered.
 func (s *server) handleAck(req *sip.Request, _ sip.ServerTransaction) {
 	s.dropOwnRoute(req)
-	if req.Route() != nil || s.isSelf(req.Recipient) && s.target == "" {
+	targets := s.targets(req)
+	if !s.mayGo(req, targets) || len(targets) == 0 || s.isSelf(req.Recipient) && s.target == "" {
 		return
 	}
-	out, err := s.next(req)
+	out, err := s.next(req, targets[0])
 	if err == nil {
 		err = s.client.WriteRequest(out, sipgo.ClientRequestAddVia)
 	}
@@ -55,8 +62,8 @@ func (s *server) dropOwnRoute(req *sip.Request) {
 var errLoop = errors.New("the next hop is this proxy")
 
 // next makes the request that goes to the next hop: a copy with one hop less.
-func (s *server) next(req *sip.Request) (*sip.Request, error) {
-	dest := s.destination(req)
+func (s *server) next(req *sip.Request, target sip.Uri) (*sip.Request, error) {
+	dest := hostPort(target)
 	if ap, err := netip.ParseAddrPort(dest); err == nil && ap == s.addr {
 		return nil, errLoop
 	}
@@ -85,12 +92,14 @@ func (s *server) transport(req *sip.Request) string {
 	return req.Transport()
 }
 
-// forward sends the request on and its responses back, until the last one.
-func (s *server) forward(req *sip.Request, tx sip.ServerTransaction) {
-	out, err := s.next(req)
+// forward sends the request to a target and its responses back, until the
+// final one. It reports whether the request is done: it is not if the target
+// failed and is not the last one.
+func (s *server) forward(req *sip.Request, tx sip.ServerTransaction, target sip.Uri, last bool) (done bool) {
+	out, err := s.next(req, target)
 	if err != nil {
 		respond(tx, req, 482, "Loop Detected")
-		return
+		return true
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
@@ -104,23 +113,30 @@ func (s *server) forward(req *sip.Request, tx sip.ServerTransaction) {
 	down, err := s.client.TransactionRequest(ctx, out, sipgo.ClientRequestAddVia, s.recordRoute)
 	if err != nil {
 		s.log.Warn("not forwarded", "to", out.Destination(), "err", err)
-		respond(tx, req, sip.StatusBadGateway, "Bad Gateway")
-		return
+		if last {
+			respond(tx, req, sip.StatusBadGateway, "Bad Gateway")
+		}
+		return last
 	}
 	defer down.Terminate()
 	for {
 		select {
 		case res := <-down.Responses():
+			if !last && failed(res) {
+				return false
+			}
 			if s.relay(req, tx, res); !res.IsProvisional() {
-				return
+				return true
 			}
 		case <-cancelled: // the caller has its 487 from the transaction
 			s.cancel(out)
 			s.awaitFinal(down)
-			return
+			return true
 		case <-down.Done():
-			respond(tx, req, sip.StatusRequestTimeout, "Request Timeout")
-			return
+			if last {
+				respond(tx, req, sip.StatusRequestTimeout, "Request Timeout")
+			}
+			return last
 		}
 	}
 }

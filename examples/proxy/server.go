@@ -4,7 +4,6 @@ import (
 	"context"
 	"database/sql"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -19,6 +18,8 @@ type config struct {
 	listen string    // host:port; port 0 takes a free one
 	db     string    // SQLite file
 	target string    // host:port; "" is the built-in user agent
+	also   string    // more of the kind, tried one after the other
+	rules  string    // directory of rule files; "" is none
 	drop   bool      // refused requests get no answer
 	log    io.Writer // a line a decision
 }
@@ -29,6 +30,7 @@ type server struct {
 	log    *slog.Logger
 	store  *sql.DB
 	perm   *sipacl.Permissions
+	routes routes
 	ua     *sipgo.UserAgent
 	srv    *sipgo.Server
 	client *sipgo.Client
@@ -53,7 +55,7 @@ func start(ctx context.Context, cfg config) (_ *server, err error) {
 		return nil, err
 	}
 	s.stop = append(s.stop, s.store.Close)
-	if s.perm, err = openPermissions(ctx, s.store, s.log); err != nil {
+	if s.perm, err = openPermissions(ctx, s.store, cfg.rules, s.log); err != nil {
 		return nil, err
 	}
 	udp, tcp, err := s.listen()
@@ -68,7 +70,7 @@ func start(ctx context.Context, cfg config) (_ *server, err error) {
 	return s, nil
 }
 
-func openPermissions(ctx context.Context, db *sql.DB, log *slog.Logger) (*sipacl.Permissions, error) {
+func openPermissions(ctx context.Context, db *sql.DB, rules string, log *slog.Logger) (*sipacl.Permissions, error) {
 	addresses := sipacl.OpenSIPSAddresses(db)
 	addresses.Dialect = sipacl.SQLite
 	trunks := addresses
@@ -79,6 +81,7 @@ func openPermissions(ctx context.Context, db *sql.DB, log *slog.Logger) (*sipacl
 			{Name: "trunks", Sources: []sipacl.AddressSource{trunks}},
 		},
 		Groups: groupTables(db),
+		Rules:  ruleSets(rules),
 		Logger: log,
 	})
 }
@@ -121,6 +124,9 @@ func (s *server) handlers() (err error) {
 	}
 	trunks, err := s.perm.Partition("trunks")
 	if err != nil {
+		return err
+	}
+	if s.routes, err = openRoutes(s.perm, s.config.rules); err != nil {
 		return err
 	}
 	guard := sipacl.Guard(sipacl.GuardConfig{
@@ -187,18 +193,6 @@ func (s *server) isSelf(uri sip.Uri) bool {
 	}
 	addr, err := netip.ParseAddr(unbracket(uri.Host))
 	return err == nil && addr.Unmap() == s.addr.Addr() || uri.Host == "localhost" && s.addr.Addr().IsLoopback()
-}
-
-// destination is the host:port that a request goes to next.
-func (s *server) destination(req *sip.Request) string {
-	if s.isSelf(req.Recipient) {
-		return s.target
-	}
-	port := req.Recipient.Port
-	if port == 0 {
-		port = sip.DefaultPort("udp")
-	}
-	return net.JoinHostPort(unbracket(req.Recipient.Host), fmt.Sprint(port))
 }
 
 func unbracket(host string) string {
