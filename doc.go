@@ -7,6 +7,10 @@
 //   - does this address, port and protocol belong to a group, and to which?
 //     ([Partition.CheckAddress], [Partition.CheckSourceAddress],
 //     [Partition.SourceGroup])
+//   - may this caller reach these destinations, or that URI?
+//     ([Rules.AllowRouting], [Rules.AllowURI])
+//   - may this user register these contacts? ([Rules.AllowRegister],
+//     [Protector.CheckRegister])
 //   - does this address pass these named permit and deny lists?
 //     ([ACLs.Bind], [ACLs.Follow], [ACLList.Check])
 //   - is this user in that group, and in which classes?
