@@ -465,7 +465,7 @@ func (l *ACLList) CheckContacts(req *sip.Request, cfg ContactConfig) Decision {
 		if !ok {
 			return Decision{Cause: CauseMalformed, Source: s, Right: shorten(h.Value())}
 		}
-		if c.Address.Wildcard && c.Address.User == "" {
+		if star(c) {
 			if len(contacts) > 1 {
 				return Decision{Cause: CauseMalformed, Source: s, Right: "*"}
 			}
@@ -485,27 +485,63 @@ func (l *ACLList) Contacts(cfg ContactConfig) Check {
 	return func(req *sip.Request) Decision { return l.CheckContacts(req, cfg) }
 }
 
+// star tells the bare "*" from "<sip:*>", which parses to much the same.
+func star(c *sip.ContactHeader) bool {
+	return c.Address.Wildcard && c.Address.Scheme == "" && c.Address.User == "" && len(c.Params) == 0
+}
+
 // checkContact asks about the host and every maddr, in the URI or behind it:
-// who is lenient elsewhere may follow any of them.
+// who is lenient elsewhere may follow any of them. Parameters in which more
+// could be hidden, a maddr or another Contact, are refused.
 func (l *ACLList) checkContact(c *sip.ContactHeader, cfg ContactConfig) Decision {
 	u := &c.Address
 	if !strings.EqualFold(u.Scheme, "sip") && !strings.EqualFold(u.Scheme, "sips") {
 		return Decision{Cause: CauseMalformed, Info: "no SIP URI"}
 	}
 	d := l.checkHost(u.Host, cfg)
-	for _, params := range []sip.HeaderParams{u.UriParams, c.Params} {
+	for i, params := range []sip.HeaderParams{u.UriParams, c.Params} {
 		for _, p := range params {
+			name, value := strings.Trim(p.K, " \t"), strings.Trim(p.V, " \t")
 			switch {
 			case !d.Allowed:
 				return d
-			case strings.Contains(p.K, "%"):
-				return Decision{Cause: CauseMalformed, Info: "escaped name of a parameter"}
-			case strings.EqualFold(p.K, "maddr"):
-				d = l.checkHost(p.V, cfg)
+			case name == "" && value == "": // "<sip:a@192.0.2.1> ;q=0.5"
+			case !token(name):
+				return Decision{Cause: CauseMalformed, Info: "name of a parameter is no token"}
+			case strings.ContainsAny(value, `"<>,;`) && (i == 0 || !quoted(value)):
+				return Decision{Cause: CauseMalformed, Info: "value of a parameter needs quotes"}
+			case strings.EqualFold(name, "maddr"):
+				d = l.checkHost(value, cfg)
 			}
 		}
 	}
 	return d
+}
+
+// token tells a token of RFC 3261 without "%", which may hide a letter.
+func token(s string) bool {
+	for _, c := range []byte(s) {
+		if (c < '0' || c > '9') && (c|32 < 'a' || c|32 > 'z') && strings.IndexByte("-.!*_+`'~", c) < 0 {
+			return false
+		}
+	}
+	return s != ""
+}
+
+// quoted tells a quoted string that ends where s does.
+func quoted(s string) bool {
+	if len(s) < 2 || s[0] != '"' {
+		return false
+	}
+	for i := 1; i < len(s); i++ {
+		switch s[i] {
+		case '\\':
+			i++
+		case '"':
+			return i == len(s)-1
+		}
+	}
+	return false
 }
 
 // checkHost asks about a host as it stands in a URI. What a resolver might
