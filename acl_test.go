@@ -614,6 +614,23 @@ func TestCheckContacts(t *testing.T) {
 	require.False(t, none.CheckContacts(nil, ContactConfig{}).Allowed)
 }
 
+// Nothing to ask about is no reason to let somebody pass whom no list knows.
+func TestContactsOfAListThatRefusesEverything(t *testing.T) {
+	acls := mustACLs(t, "[phones]\n")
+	l, err := acls.Follow("phones")
+	require.NoError(t, err)
+	acls.perm.snap.Store(&Snapshot{of: acls.perm, acls: &ACLSet{}}) // the name goes
+	for _, contacts := range [][]string{nil, {"*"}, {"<sip:a@192.0.2.1>"}, {"<sip:a@phone.example.com>"}} {
+		req, cfg := register(t, contacts...), ContactConfig{SkipNames: true}
+		require.Equal(t, CauseEmptyACL, (*ACLList)(nil).CheckContacts(req, cfg).Cause, contacts)
+		require.Equal(t, CauseEmptyACL, new(ACLList).CheckContacts(req, cfg).Cause, contacts)
+		d := l.CheckContacts(req, cfg)
+		require.Equal(t, CauseUnknownACL, d.Cause, contacts)
+		require.Equal(t, "phones", d.Info)
+		require.Equal(t, addr("192.0.2.9"), d.Source.Addr)
+	}
+}
+
 func TestACLForPicksAListARequest(t *testing.T) {
 	lists := map[string]*ACLList{"alice": {base: MustACL("", "permit=0.0.0.0/0")}}
 	check := ACLFor(func(req *sip.Request) *ACLList { return lists[req.From().Address.User] })

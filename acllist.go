@@ -452,12 +452,18 @@ type ContactConfig struct {
 // the decision is the Contact that was refused.
 //
 // Contacts that are no SIP URI are refused. A request without Contact, and a
-// "Contact: *" that stands alone, bind nothing and are allowed.
+// "Contact: *" that stands alone, bind nothing and are allowed, as long as the
+// list lets anybody pass: one without rules and names, or with a name that is
+// not defined, refuses these too.
 func (l *ACLList) CheckContacts(req *sip.Request, cfg ContactConfig) Decision {
 	if req == nil {
 		return Decision{Cause: CauseMalformed}
 	}
 	s, _ := SourceOf(req) // tells who it was; not asked about
+	if d := l.closed(); d.Cause != CauseNone {
+		d.Source = s
+		return d
+	}
 	contacts := req.GetHeaders("Contact")
 	d := Decision{Allowed: true, Cause: CauseNoContact, Source: s}
 	for _, h := range contacts {
@@ -556,7 +562,7 @@ func (l *ACLList) checkHost(host string, cfg ContactConfig) Decision {
 	case !cfg.SkipNames:
 		return Decision{Cause: CauseMalformed, Info: "host is a name"}
 	}
-	return l.empty()
+	return Decision{Allowed: true, Cause: CauseDefault, Info: "host is a name"}
 }
 
 // hexNumber tells "0xa", which resolvers take for a part of an IPv4 address.
@@ -565,10 +571,17 @@ func hexNumber(s string) bool {
 	return ok && strings.Trim(digits, "0123456789abcdef") == ""
 }
 
-// empty lets pass, unless the list refuses everything.
-func (l *ACLList) empty() Decision {
+// closed is the refusal of a list that refuses everything, whatever its rules
+// say; its cause is CauseNone if there are rules to ask.
+func (l *ACLList) closed() Decision {
 	if l == nil || l.base == nil && len(l.names) == 0 {
 		return Decision{Cause: CauseEmptyACL}
 	}
-	return Decision{Allowed: true, Cause: CauseDefault, Info: "host is a name"}
+	set := l.live.Set()
+	for i, name := range l.names {
+		if l.named(set, i) == nil {
+			return Decision{Cause: CauseUnknownACL, Info: name}
+		}
+	}
+	return Decision{}
 }
