@@ -128,6 +128,7 @@ type watch struct {
 	due     time.Time
 	pause   time.Duration // after errors; 0 if the last look went well
 	version string        // of the content in service, "" unknown
+	seen    uint64        // the generation that was in service with it
 }
 
 // look has the part looked at and says when the next look is due.
@@ -166,8 +167,8 @@ func jitter(d time.Duration) time.Duration {
 func (w *watch) renew(ctx context.Context, p *Permissions, cfg RunConfig, began time.Time) (report ReloadReport, err error) {
 	q := w.part
 	version, err := q.versionNow(ctx)
-	if err != nil || version != "" && version == w.version {
-		return report, err
+	if err != nil || version != "" && version == w.version && w.seen == p.status(q).Generation {
+		return report, err // of another generation, put in service by a Reload, the version is not known
 	}
 	first, err := q.loadSafely(ctx)
 	if err != nil {
@@ -183,7 +184,7 @@ func (w *watch) renew(ctx context.Context, p *Permissions, cfg RunConfig, began 
 		}
 		report = p.publish(q, second, began)
 	}
-	w.version = version
+	w.version, w.seen = version, p.status(q).Generation
 	return report, nil
 }
 

@@ -207,6 +207,32 @@ func TestRunAsksForTheVersionFirst(t *testing.T) {
 	eventually(t, func() bool { return allowed(p, "192.0.2.2") })
 }
 
+// What a Reload takes between two looks and the source takes back is not in
+// service for good: the version is the old one again, the generation is not.
+func TestRunTakesBackWhatAReloadTook(t *testing.T) {
+	src := &versioned{changing: new(changing)}
+	set := func(version string, rows ...AddressRow) {
+		src.set(rows...)
+		src.version = version
+	}
+	set("1", host("192.0.2.1"))
+	p, err := NewPartition(t.Context(), PartitionConfig{Sources: []AddressSource{src}})
+	require.NoError(t, err)
+	w := &watch{part: p.part}
+	cfg := RunConfig{Interval: time.Second, Timeout: time.Second, Settle: time.Millisecond}
+	w.look(t.Context(), p.perm, cfg)
+	set("2", host("192.0.2.2"))
+	_, err = p.Reload(t.Context())
+	require.NoError(t, err)
+	set("1", host("192.0.2.1"))
+	w.look(t.Context(), p.perm, cfg)
+	require.True(t, allowed(p, "192.0.2.1"))
+	require.False(t, allowed(p, "192.0.2.2"))
+	reads := src.reads.Load()
+	w.look(t.Context(), p.perm, cfg)
+	require.Equal(t, reads, src.reads.Load())
+}
+
 func TestRunWatchesFiles(t *testing.T) {
 	fsys := &lockedFS{files: fstest.MapFS{"address": {Data: []byte("1 192.0.2.1\n")}}}
 	p, _ := running(t, quick, AddressFile{FS: fsys, Name: "address"})
