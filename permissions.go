@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"iter"
 	"log/slog"
 	"slices"
@@ -208,6 +209,9 @@ func (p *Permissions) loadTable(ctx context.Context, i int, rows iter.Seq2[Addre
 	}
 	if fatal {
 		return loaded{}, errors.Join(errs...)
+	}
+	for _, e := range l.skipped { // a row that is left out is news too
+		l.sum = l.sum*31 + maphash.String(tableSeed, e.Error())
 	}
 	diff(old, t, func(AddressRow) { l.added++ }, func(AddressRow) { l.removed++ })
 	l.install = func(next *Snapshot, generation uint64) {

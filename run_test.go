@@ -233,6 +233,17 @@ func TestRunTakesBackWhatAReloadTook(t *testing.T) {
 	require.Equal(t, reads, src.reads.Load())
 }
 
+// A bad row that comes along changes no answer, and is told all the same.
+func TestRunTellsOfRowsLeftOut(t *testing.T) {
+	fsys := &lockedFS{files: fstest.MapFS{"address": {Data: []byte("1 192.0.2.1\n")}}}
+	p, told := running(t, quick, AddressFile{FS: fsys, Name: "address", SkipBad: true})
+	for n, text := range []string{"1 192.0.2.1\n1 192.0.2.x\n", "1 192.0.2.1\n1 192.0.2.y\n", "1 192.0.2.1\n"} {
+		fsys.write("address", text)
+		eventually(t, func() bool { return told.Load() == int32(n+1) })
+		require.Equal(t, 1-n/2, p.Status().Skipped)
+	}
+}
+
 func TestRunWatchesFiles(t *testing.T) {
 	fsys := &lockedFS{files: fstest.MapFS{"address": {Data: []byte("1 192.0.2.1\n")}}}
 	p, _ := running(t, quick, AddressFile{FS: fsys, Name: "address"})
