@@ -445,7 +445,12 @@ type subscriber struct {
 // service, on the goroutine that reloaded: a slow f delays that caller of
 // Reload, never a check. Reports of concurrent reloads may come out of order;
 // Generation tells. stop ends the calls.
-func (p *Permissions) OnReload(f func(ReloadReport)) (stop func()) { return p.subscribe(nil, f) }
+func (p *Permissions) OnReload(f func(ReloadReport)) (stop func()) {
+	if p == nil {
+		return func() {}
+	}
+	return p.subscribe(nil, f)
+}
 
 func (p *Permissions) subscribe(q *part, f func(ReloadReport)) (stop func()) {
 	s := &subscriber{q, f}

@@ -374,6 +374,7 @@ func TestNilAndZeroPermissions(t *testing.T) {
 	}
 	_, err := (*Permissions)(nil).Reload(t.Context())
 	require.Error(t, err)
+	(*Permissions)(nil).OnReload(func(ReloadReport) {})()
 }
 
 func TestUnknownNamesAreErrors(t *testing.T) {

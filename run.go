@@ -94,6 +94,9 @@ func (p *Permissions) Run(ctx context.Context, cfg RunConfig) error {
 
 // watched fills in the defaults of cfg and returns its parts.
 func (p *Permissions) watched(cfg *RunConfig) ([]*watch, error) {
+	if p == nil {
+		return nil, errNotOpened
+	}
 	for _, d := range []*time.Duration{&cfg.Interval, &cfg.Timeout, &cfg.MaxPause, &cfg.Settle} {
 		if *d < 0 {
 			return nil, errors.New("sipacl: run: want no negative duration")
@@ -111,6 +114,9 @@ func (p *Permissions) watched(cfg *RunConfig) ([]*watch, error) {
 	orElse(&cfg.Timeout, 10*time.Second)
 	orElse(&cfg.MaxPause, 10*cfg.Interval)
 	orElse(&cfg.Settle, 100*time.Millisecond)
+	if cfg.Settle >= cfg.Timeout {
+		return nil, errors.New("sipacl: run: want a Settle shorter than the Timeout, or no change is ever taken")
+	}
 	parts, err := p.named(cfg.Parts)
 	if err != nil {
 		return nil, err

@@ -266,6 +266,9 @@ func TestRunRefusesNonsense(t *testing.T) {
 	require.Error(t, perm.Run(t.Context(), RunConfig{Interval: -1}))
 	require.Error(t, perm.Run(t.Context(), RunConfig{MaxShrink: 2}))
 	require.Error(t, perm.Run(t.Context(), RunConfig{MaxShrink: -1}))
+	require.ErrorContains(t, perm.Run(t.Context(), RunConfig{Settle: time.Second, Timeout: time.Second}), "no change is ever taken")
+	require.ErrorContains(t, perm.Run(t.Context(), RunConfig{Timeout: 50 * time.Millisecond}), "no change is ever taken")
+	require.Error(t, (*Permissions)(nil).Run(t.Context(), RunConfig{}))
 }
 
 func TestSubscriberMayReload(t *testing.T) {
