@@ -52,13 +52,16 @@ type names struct {
 	cfg   ResolveConfig
 	clock func() time.Time
 	known map[string]*answer
-	began time.Time // of the load that runs
+	spent time.Duration // on look-ups, by the load that runs
+	owed  bool          // the load before left names unasked
 }
 
 type answer struct {
 	NameStatus
 	asked time.Time
-	used  bool // by the load that runs
+	since time.Time // of Addrs, which may be half of a good answer
+	used  bool      // by the load that runs
+	owed  bool      // an answer is due, but there was no time left
 }
 
 func newNames(cfg ResolveConfig, clock func() time.Time) *names {
@@ -80,9 +83,9 @@ func newNames(cfg ResolveConfig, clock func() time.Time) *names {
 // addresses.
 func (n *names) resolve(ctx context.Context, rows iter.Seq2[AddressRow, error]) iter.Seq2[AddressRow, error] {
 	return func(yield func(AddressRow, error) bool) {
-		n.began = time.Now()
+		n.spent, n.owed = 0, false
 		for _, a := range n.known {
-			a.used = false
+			a.used, n.owed = false, n.owed || a.owed
 		}
 		for r, err := range rows {
 			if !yield(r, err) {
@@ -102,7 +105,13 @@ func (n *names) resolve(ctx context.Context, rows iter.Seq2[AddressRow, error]) 
 	}
 }
 
+// errNoTime is what Status shows of a name that nobody asked for.
+var errNoTime = errors.New("not looked up yet: other names took too long")
+
 // addrs returns the addresses of a name, asking for them if it is time to.
+// Look-ups take a bounded time of each load, so that a dead resolver does not
+// hold up the table. What they leave over comes first in the next load, before
+// names that failed: a few dead names must not keep the others unasked.
 func (n *names) addrs(ctx context.Context, name string) []netip.Addr {
 	a := n.known[name]
 	if a == nil {
@@ -111,23 +120,40 @@ func (n *names) addrs(ctx context.Context, name string) []netip.Addr {
 	}
 	a.used = true
 	now := n.clock()
-	if age := now.Sub(a.asked); age >= 0 && age < n.cfg.Every {
+	age := now.Sub(a.asked)
+	if age >= 0 && age < n.cfg.Every {
 		return a.Addrs
 	}
-	if time.Since(n.began) > 2*n.cfg.Timeout { // a dead resolver must not hold up the table
-		return a.Addrs
-	}
-	ctx, cancel := context.WithTimeout(ctx, n.cfg.Timeout)
-	defer cancel()
-	addrs, err := n.lookup(ctx, name)
-	a.asked, a.Err = now, err
 	switch {
-	case err == nil:
-		a.Addrs, a.ResolvedAt = addrs, now
-	case now.Sub(a.ResolvedAt) > n.cfg.MaxAge: // what came is better than what is too old
-		a.Addrs = addrs
+	case n.owed && a.Err != nil && !a.owed:
+	case n.spent >= 2*n.cfg.Timeout:
+		a.owed, a.Err = true, errNoTime
+	default:
+		n.ask(ctx, a, now)
+	}
+	if a.Err != nil && now.Sub(a.since) > n.cfg.MaxAge {
+		a.Addrs = nil
 	}
 	return a.Addrs
+}
+
+// ask looks the name of a up.
+func (n *names) ask(ctx context.Context, a *answer, now time.Time) {
+	began := time.Now()
+	one, cancel := context.WithTimeout(ctx, n.cfg.Timeout)
+	addrs, err := n.lookup(one, a.Name)
+	cancel()
+	n.spent += time.Since(began)
+	if ctx.Err() != nil {
+		return // tells of the load, not of the name
+	}
+	a.asked, a.Err, a.owed = now, err, false
+	switch {
+	case err == nil:
+		a.Addrs, a.ResolvedAt, a.since = addrs, now, now
+	case now.Sub(a.ResolvedAt) > n.cfg.MaxAge: // what came is better than what is too old
+		a.Addrs, a.since = addrs, now
+	}
 }
 
 // maxAddrs bounds what one name can bring into a table.
@@ -183,7 +209,7 @@ func unlessNotFound(err error) error {
 }
 
 // status tells the state of the names that the last load used, and forgets
-// the others.
+// the others. That load must have read every row.
 func (n *names) status() []NameStatus {
 	var all []NameStatus
 	for name, a := range n.known {

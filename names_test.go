@@ -3,8 +3,10 @@ package sipacl
 import (
 	"context"
 	"errors"
+	"iter"
 	"net"
 	"net/netip"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -169,7 +171,6 @@ func TestHalfAnAnswerDoesNotReplaceAWholeOne(t *testing.T) {
 	half := &failingSRV{book: b}
 	now := time.Now()
 	n := newNames(ResolveConfig{Resolver: half, SRV: true}, func() time.Time { return now })
-	n.began = time.Now()
 	require.Len(t, n.addrs(t.Context(), "gw.example.com"), 2)
 	half.err = errors.New("timeout")
 	now = now.Add(2 * time.Minute)
@@ -206,6 +207,110 @@ func TestADeadResolverDoesNotHoldUpTheTable(t *testing.T) {
 	require.NoError(t, err)
 	require.Less(t, time.Since(began), 2*time.Second)
 	require.True(t, allowed(p, "192.0.2.1"))
+}
+
+// A table that takes long to read leaves its names as much time as any other.
+func TestASlowTableDoesNotStarveItsNames(t *testing.T) {
+	b := &book{addrs: map[string][]string{"gw.example.com.": {"192.0.2.1"}}}
+	slow := AddressFunc(func(context.Context) iter.Seq2[AddressRow, error] {
+		return func(yield func(AddressRow, error) bool) {
+			time.Sleep(30 * time.Millisecond)
+			yield(AddressRow{Group: 1, Host: "gw.example.com"}, nil)
+		}
+	})
+	p, err := NewPartition(t.Context(), PartitionConfig{
+		Sources: []AddressSource{slow},
+		Resolve: &ResolveConfig{Resolver: b, Timeout: 10 * time.Millisecond},
+	})
+	require.NoError(t, err)
+	require.True(t, allowed(p, "192.0.2.1"))
+}
+
+// Names that time out, however many, keep no other one unasked and no answer
+// past its age.
+func TestDeadNamesDoNotStarveTheOthers(t *testing.T) {
+	b := &dying{book: book{addrs: map[string][]string{}}, dead: map[string]bool{}}
+	var rows AddressRows
+	for _, c := range "abcdefghij" {
+		rows = append(rows, AddressRow{Group: 1, Host: string(c) + ".example.com"})
+		b.addrs[string(c)+".example.com."] = []string{"192.0.2." + strconv.Itoa(int(c))}
+	}
+	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	perm, err := Open(t.Context(), Config{Clock: func() time.Time { return now }, Partitions: []PartitionConfig{{
+		Sources: []AddressSource{rows},
+		Resolve: &ResolveConfig{Resolver: b, Timeout: 5 * time.Millisecond, Every: time.Minute, MaxAge: time.Hour},
+	}}})
+	require.NoError(t, err)
+	p, _ := perm.Partition("")
+	require.True(t, allowed(p, "192.0.2.97"))
+	for _, c := range "abcdefgh" { // these die, the last two move
+		b.dead[string(c)+".example.com."] = true
+	}
+	b.addrs["i.example.com."], b.addrs["j.example.com."] = []string{"192.0.2.200"}, []string{"192.0.2.201"}
+	load := func(n int) {
+		for range n {
+			now = now.Add(30 * time.Second)
+			_, err := p.Reload(t.Context())
+			require.NoError(t, err)
+		}
+	}
+	load(3)
+	require.True(t, allowed(p, "192.0.2.104"))
+	require.ErrorIs(t, p.Status().Names[7].Err, errNoTime)
+	load(5)
+	require.True(t, allowed(p, "192.0.2.200"))
+	require.True(t, allowed(p, "192.0.2.201"))
+	load(120)
+	for _, c := range "abcdefgh" {
+		require.False(t, allowed(p, "192.0.2."+strconv.Itoa(int(c))), "%c is past its age", c)
+	}
+	require.True(t, allowed(p, "192.0.2.200"))
+}
+
+// dying does not answer for some names.
+type dying struct {
+	book
+	dead map[string]bool
+}
+
+func (d *dying) LookupNetIP(ctx context.Context, network, host string) ([]netip.Addr, error) {
+	if d.dead[host] {
+		return silent{}.LookupNetIP(ctx, network, host)
+	}
+	return d.book.LookupNetIP(ctx, network, host)
+}
+
+// Answers outlive loads that fail: what is not known any longer when database
+// and resolver come back one after the other is a carrier out of service.
+func TestAnswersOutliveFailedLoads(t *testing.T) {
+	src, b := new(changing), &book{addrs: map[string][]string{"gw.example.com.": {"192.0.2.1"}}}
+	src.set(AddressRow{Group: 1, Host: "gw.example.com"})
+	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	perm, err := Open(t.Context(), Config{Clock: func() time.Time { return now }, Partitions: []PartitionConfig{{
+		Sources: []AddressSource{src}, Resolve: &ResolveConfig{Resolver: b},
+	}}})
+	require.NoError(t, err)
+	p, _ := perm.Partition("")
+	src.fail(errors.New("down"))
+	b.fail(errors.New("down too"))
+	now = now.Add(2 * time.Minute)
+	_, err = p.Reload(t.Context())
+	require.Error(t, err)
+	require.Len(t, p.Status().Names, 1)
+	src.set(AddressRow{Group: 1, Host: "gw.example.com"})
+	_, err = p.Reload(t.Context())
+	require.NoError(t, err)
+	require.True(t, allowed(p, "192.0.2.1"))
+}
+
+// A load that is cancelled says nothing about the names it was asking for.
+func TestCancelledLoadDoesNotFailNames(t *testing.T) {
+	n := newNames(ResolveConfig{Resolver: silent{}}, time.Now)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+	defer cancel()
+	n.addrs(ctx, "gw.example.com")
+	n.cfg.Resolver = &book{addrs: map[string][]string{"gw.example.com.": {"192.0.2.1"}}}
+	require.Len(t, n.addrs(t.Context(), "gw.example.com"), 1)
 }
 
 type silent struct{}

@@ -185,8 +185,11 @@ func (p *Permissions) addPartition(cfg PartitionConfig) error {
 	if cfg.Resolve != nil {
 		n := newNames(*cfg.Resolve, p.clock)
 		part.load = func(ctx context.Context) (loaded, error) {
-			defer p.resolved(part, n)
-			return p.loadTable(ctx, i, n.resolve(ctx, joinAddresses(ctx, sources)))
+			l, err := p.loadTable(ctx, i, n.resolve(ctx, joinAddresses(ctx, sources)))
+			if err == nil { // else rows may not have been read, and their names not used
+				p.resolved(part, n)
+			}
+			return l, err
 		}
 		part.version = nil // names change while their table does not
 	}
