@@ -53,6 +53,7 @@ type names struct {
 	clock func() time.Time
 	known map[string]*answer
 	spent time.Duration // on look-ups, by the load that runs
+	rows  int           // that names brought to it
 	owed  bool          // the load before left names unasked
 }
 
@@ -83,7 +84,7 @@ func newNames(cfg ResolveConfig, clock func() time.Time) *names {
 // addresses.
 func (n *names) resolve(ctx context.Context, rows iter.Seq2[AddressRow, error]) iter.Seq2[AddressRow, error] {
 	return func(yield func(AddressRow, error) bool) {
-		n.spent, n.owed = 0, false
+		n.spent, n.rows, n.owed = 0, 0, false
 		for _, a := range n.known {
 			a.used, n.owed = false, n.owed || a.owed
 		}
@@ -96,6 +97,7 @@ func (n *names) resolve(ctx context.Context, rows iter.Seq2[AddressRow, error]) 
 				continue
 			}
 			for _, addr := range n.addrs(ctx, name) {
+				n.rows++
 				r.Host, r.Prefix = "", netip.PrefixFrom(addr, addr.BitLen())
 				if !yield(r, nil) {
 					return

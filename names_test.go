@@ -303,6 +303,35 @@ func TestAnswersOutliveFailedLoads(t *testing.T) {
 	require.True(t, allowed(p, "192.0.2.1"))
 }
 
+// MaxShrink guards the rows of the table: it keeps no address past its age,
+// and addresses that a name brings make up for no row.
+func TestMaxShrinkCountsRowsNotAddresses(t *testing.T) {
+	src, b := new(changing), &book{addrs: map[string][]string{"gw.example.com.": {"192.0.2.1", "192.0.2.2", "192.0.2.3", "192.0.2.4"}}}
+	name := AddressRow{Group: 1, Host: "gw.example.com"}
+	src.set(append(hosts(3), name)...)
+	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	perm, err := Open(t.Context(), Config{Clock: func() time.Time { return now }, Partitions: []PartitionConfig{{
+		Sources: []AddressSource{src}, Resolve: &ResolveConfig{Resolver: b},
+	}}})
+	require.NoError(t, err)
+	p, _ := perm.Partition("")
+	w := &watch{part: p.part}
+	cfg := RunConfig{Interval: time.Second, Timeout: time.Second, Settle: time.Millisecond, MaxShrink: 0.25}
+
+	b.fail(errors.New("down"))
+	now = now.Add(2 * time.Hour)
+	w.look(t.Context(), perm, cfg)
+	require.NoError(t, p.Status().LastError)
+	require.False(t, allowed(p, "192.0.2.4"), "past its age")
+
+	b.set("gw.example.com.", "192.0.2.1", "192.0.2.2", "192.0.2.3", "192.0.2.4", "192.0.2.5")
+	src.set(name)
+	now = now.Add(2 * time.Hour)
+	w.look(t.Context(), perm, cfg)
+	require.ErrorIs(t, p.Status().LastError, ErrShrunk)
+	require.ErrorContains(t, p.Status().LastError, "3 of 4")
+}
+
 // A load that is cancelled says nothing about the names it was asking for.
 func TestCancelledLoadDoesNotFailNames(t *testing.T) {
 	n := newNames(ResolveConfig{Resolver: silent{}}, time.Now)

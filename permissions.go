@@ -90,13 +90,15 @@ type part struct {
 	version func(ctx context.Context) (string, error)
 
 	// guarded by Permissions.mu
-	status Status
-	sum    uint64 // of the content in service
+	status   Status
+	sum      uint64 // of the content in service
+	resolved int    // of its entries, those that names brought
 }
 
 // loaded is a generation that is not in service yet.
 type loaded struct {
 	entries  int
+	resolved int    // entries that names brought, and not rows of a source
 	sum      uint64 // of the content: equal sums are equal content
 	skipped  []*LoadError
 	warnings []string
@@ -189,6 +191,7 @@ func (p *Permissions) addPartition(cfg PartitionConfig) error {
 			if err == nil { // else rows may not have been read, and their names not used
 				p.resolved(part, n)
 			}
+			l.resolved = n.rows
 			return l, err
 		}
 		part.version = nil // names change while their table does not
@@ -375,7 +378,7 @@ func (p *Permissions) swap(q *part, l loaded, began, now time.Time) ReloadReport
 	next := p.snap.Load().clone()
 	l.install(next, report.Generation)
 	p.snap.Store(next)
-	q.sum = l.sum
+	q.sum, q.resolved = l.sum, l.resolved
 	q.status.Generation, q.status.Entries, q.status.Skipped, q.status.LoadedAt = report.Generation, l.entries, len(l.skipped), now
 	return report
 }
@@ -385,6 +388,19 @@ func (p *Permissions) sum(q *part) uint64 {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return q.sum
+}
+
+// shrunk is the refusal of a generation that has lost more than the share most
+// of the rows in service. What names lead to comes and goes by itself, and
+// neither hides nor is a loss.
+func (p *Permissions) shrunk(q *part, l loaded, most float64) error {
+	p.mu.Lock()
+	was := q.status.Entries - q.resolved
+	p.mu.Unlock()
+	if lost := was - (l.entries - l.resolved); most > 0 && float64(lost) > most*float64(was) {
+		return fmt.Errorf("%w: %d of %d", ErrShrunk, lost, was)
+	}
+	return nil
 }
 
 // versionNow asks for the version of the content, "" if the source has none.

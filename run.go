@@ -40,8 +40,8 @@ type RunConfig struct {
 
 	// MaxShrink refuses a generation that has lost more than this share of
 	// the entries in service: 0.5 is half of them, 0 refuses nothing. The
-	// refusal shows in Status; a call of Reload, by somebody who means it,
-	// takes it.
+	// addresses of host names do not count, their rows do. The refusal shows
+	// in Status; a call of Reload, by somebody who means it, takes it.
 	MaxShrink float64
 }
 
@@ -185,8 +185,8 @@ func (w *watch) renew(ctx context.Context, p *Permissions, cfg RunConfig, began 
 		if err != nil {
 			return report, err
 		}
-		if lost, was := p.status(q).Entries-second.entries, p.status(q).Entries; cfg.MaxShrink > 0 && float64(lost) > cfg.MaxShrink*float64(was) {
-			return report, fmt.Errorf("%w: %d of %d", ErrShrunk, lost, was)
+		if err := p.shrunk(q, second, cfg.MaxShrink); err != nil {
+			return report, err
 		}
 		report = p.publish(q, second, began)
 	}
