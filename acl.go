@@ -243,15 +243,11 @@ func makeACL(name string, rules []ACLRule) (*ACL, error) {
 	a := &ACL{name: name}
 	var errs []error
 	for _, r := range rules {
-		p, err := plainPrefix(r.Prefix)
-		if err == nil && r.Sense > Permit {
-			err = fmt.Errorf("unknown sense %d", r.Sense)
-		}
+		r, err := r.valid()
 		if err != nil {
-			errs = append(errs, &LoadError{Origin: r.Origin, Value: r.Prefix.String(), Err: fmt.Errorf("%s: %w", r.Prefix, err)})
+			errs = append(errs, &LoadError{Origin: r.Origin, Value: r.Prefix.String(), Err: err})
 			continue
 		}
-		r.Prefix = p
 		a.rules = append(a.rules, r)
 	}
 	if len(errs) > 0 {
@@ -259,6 +255,20 @@ func makeACL(name string, rules []ACLRule) (*ACL, error) {
 	}
 	a.build()
 	return a, nil
+}
+
+// valid returns the rule with its prefix in the one form that is compared, or
+// what is wrong with it.
+func (r ACLRule) valid() (ACLRule, error) {
+	p, err := plainPrefix(r.Prefix)
+	if err == nil && r.Sense > Permit {
+		err = fmt.Errorf("unknown sense %d", r.Sense)
+	}
+	if err != nil {
+		return r, fmt.Errorf("%s: %w", r.Prefix, err)
+	}
+	r.Prefix = p
+	return r, nil
 }
 
 // MustACL is [NewACL] of the rules of lines as [ParseACLRules] reads them,

@@ -508,6 +508,12 @@ func TestNewACLNamesEveryBadRule(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "deny 10.0.0.0/8", slices.Collect(a.Rules())[0].String())
 	require.Panics(t, func() { MustACL("x", "allow=::/0") })
+
+	rows := ACLRows{{Name: "a", Rules: []ACLRule{{}, {Sense: 7, Prefix: netip.MustParsePrefix("::/0")}}}}
+	set, err := NewACLSet(rows.ACLs(t.Context()))
+	require.Nil(t, set)
+	require.Len(t, loadErrors(err), 2)
+	require.ErrorContains(t, err, `ACL "a": ::/0: unknown sense 7`)
 }
 
 func TestACLExplain(t *testing.T) {
@@ -641,6 +647,7 @@ func TestACLForPicksAListARequest(t *testing.T) {
 	req.SetSource("")
 	lists["alice"] = &ACLList{base: MustACL("", "permit=0.0.0.0/0")}
 	require.Equal(t, CauseNoSource, check(req).Cause)
+	require.False(t, ACLFor(nil)(req).Allowed)
 }
 
 // slowACL reads every rule. It is the meaning of ACL; when the two differ,

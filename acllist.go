@@ -429,12 +429,15 @@ func (l *ACLList) Explain(addr netip.Addr) Trace {
 
 // ACLFor returns the check of a list that pick chooses for each request: that
 // of the endpoint by its listener, From user or digest user. A request for
-// which pick returns nil is refused.
+// which pick returns nil is refused, as all are without a pick.
 //
 // What pick reads in the request is written by the sender. A user is known
 // only after digest verification; until then, a list picked by From user
 // keeps honest endpoints to their addresses and does no more.
 func ACLFor(pick func(req *sip.Request) *ACLList) Check {
+	if pick == nil {
+		return AllOf()
+	}
 	return func(req *sip.Request) Decision { return pick(req).CheckRequest(req) }
 }
 

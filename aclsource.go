@@ -428,12 +428,11 @@ func (b *aclBuilder) add(name string, rows []ACLRow) {
 	a := &ACL{name: name, origin: first, realtime: rows[0].Realtime, loaded: true}
 	for _, r := range rows {
 		for _, rule := range r.Rules {
-			p, err := plainPrefix(rule.Prefix)
+			rule, err := rule.valid()
 			if err != nil {
-				b.fail(&LoadError{Origin: rule.Origin, Value: rule.Prefix.String(), Err: fmt.Errorf("ACL %q: %s: %w", name, rule.Prefix, err)})
+				b.fail(&LoadError{Origin: rule.Origin, Value: rule.Prefix.String(), Err: fmt.Errorf("ACL %q: %w", name, err)})
 				continue
 			}
-			rule.Prefix = p
 			a.rules = append(a.rules, rule)
 		}
 	}
