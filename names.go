@@ -158,8 +158,11 @@ func (n *names) ask(ctx context.Context, a *answer, now time.Time) {
 	}
 }
 
-// maxAddrs bounds what one name can bring into a table.
-const maxAddrs = 256
+// What one name can bring into a table, and of how many look-ups.
+const (
+	maxAddrs   = 256
+	maxTargets = 16
+)
 
 // lookup returns the addresses of a name and of its SRV targets, as a set. An
 // error says that some may be missing.
@@ -194,8 +197,10 @@ func (n *names) hosts(ctx context.Context, name string) ([]netip.Addr, error) {
 
 func (n *names) targets(ctx context.Context, service, proto, name string) (addrs []netip.Addr, err error) {
 	_, srvs, err := n.cfg.Resolver.LookupSRV(ctx, service, proto, name)
-	err = unlessNotFound(err)
-	for _, s := range srvs[:min(len(srvs), 16)] {
+	if err = unlessNotFound(err); len(srvs) > maxTargets {
+		return nil, fmt.Errorf("_%s._%s.%s has %d targets, want at most %d", service, proto, name, len(srvs), maxTargets)
+	}
+	for _, s := range srvs {
 		more, hostErr := n.hosts(ctx, s.Target)
 		addrs, err = append(addrs, more...), errors.Join(err, hostErr)
 	}

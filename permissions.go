@@ -348,7 +348,10 @@ func (p *Permissions) attempted(q *part, began time.Time, err error) {
 	q.status.LastAttempt, q.status.LastError = began, err
 	generation := q.status.Generation
 	p.mu.Unlock()
-	if err != nil {
+	switch {
+	case errors.Is(err, ErrUnsettled):
+		p.log.Warn("the generation in service stays until the next one stands", "part", q.name, "generation", generation)
+	case err != nil:
 		p.log.Error("load failed, the generation in service stays", "part", q.name, "generation", generation, "err", err)
 	}
 }

@@ -39,7 +39,8 @@ type RunConfig struct {
 	Trigger <-chan struct{}
 
 	// MaxShrink refuses a generation that has lost more than this share of
-	// the entries in service: 0.5 is half of them, 0 refuses nothing. The
+	// the entries in service: 0.5 is half of them, 0 refuses nothing. Only
+	// their number counts: one that has others instead has not shrunk. The
 	// addresses of host names do not count, their rows do. The refusal shows
 	// in Status; a call of Reload, by somebody who means it, takes it.
 	MaxShrink float64
@@ -132,22 +133,26 @@ func (p *Permissions) watched(cfg *RunConfig) ([]*watch, error) {
 type watch struct {
 	part    *part
 	due     time.Time
-	pause   time.Duration // after errors; 0 if the last look went well
+	pause   time.Duration // after looks that did not go well; 0 if the last one did
 	version string        // of the content in service, "" unknown
 	seen    uint64        // the generation that was in service with it
 }
 
 // look has the part looked at and says when the next look is due.
-func (w *watch) look(ctx context.Context, p *Permissions, cfg RunConfig) {
-	ctx, cancel := context.WithTimeout(ctx, cfg.Timeout)
+func (w *watch) look(run context.Context, p *Permissions, cfg RunConfig) {
+	ctx, cancel := context.WithTimeout(run, cfg.Timeout)
 	defer cancel()
+	began := p.clock()
 	var report ReloadReport
 	err := w.part.flight.Alone(ctx, func(ctx context.Context) (err error) {
-		began := p.clock()
+		began = p.clock()
 		report, err = w.renew(ctx, p, cfg, began)
-		p.attempted(w.part, began, err)
 		return err
 	})
+	if run.Err() != nil && err != nil {
+		return // Run is over, and that is no fault of the source
+	}
+	p.attempted(w.part, began, err)
 	if report.Generation > 0 {
 		p.announce(w.part, report)
 	}
@@ -155,8 +160,9 @@ func (w *watch) look(ctx context.Context, p *Permissions, cfg RunConfig) {
 	case err == nil:
 		w.pause = 0
 		w.due = time.Now().Add(jitter(cfg.Interval))
-	case errors.Is(err, ErrUnsettled):
-		w.due = time.Now().Add(cfg.Settle)
+	case errors.Is(err, ErrUnsettled): // soon again, and less soon each time
+		w.pause = min(max(2*w.pause, cfg.Settle), cfg.Interval)
+		w.due = time.Now().Add(jitter(w.pause))
 	default:
 		w.pause = min(max(2*w.pause, cfg.Interval), cfg.MaxPause)
 		w.due = time.Now().Add(jitter(w.pause))

@@ -292,6 +292,47 @@ func TestSubscriberMayReload(t *testing.T) {
 	}
 }
 
+// A subscriber that takes its time holds up the caller of its Reload, and
+// neither checks nor other reloads.
+func TestASlowSubscriberHoldsUpNobodyElse(t *testing.T) {
+	src := new(changing)
+	src.set(host("192.0.2.0"))
+	p, err := NewPartition(t.Context(), PartitionConfig{Sources: []AddressSource{src}})
+	require.NoError(t, err)
+	release := make(chan struct{})
+	p.OnReload(func(ReloadReport) { <-release })
+	var waiting sync.WaitGroup
+	for _, addr := range []string{"192.0.2.1", "192.0.2.2", "192.0.2.3"} {
+		src.set(host(addr))
+		waiting.Add(1)
+		go func() {
+			defer waiting.Done()
+			_, err := p.Reload(context.Background())
+			require.NoError(t, err)
+		}()
+		eventually(t, func() bool { return allowed(p, addr) })
+	}
+	close(release)
+	waiting.Wait()
+}
+
+func TestWhatKeepsChangingIsLookedAtLessAndLessOften(t *testing.T) {
+	var n atomic.Uint32
+	src := AddressFunc(func(context.Context) iter.Seq2[AddressRow, error] {
+		return AddressRows{{Group: GroupID(n.Add(1)), Prefix: netip.MustParsePrefix("192.0.2.0/24")}}.Addresses(context.Background())
+	})
+	p, err := NewPartition(t.Context(), PartitionConfig{Sources: []AddressSource{src}})
+	require.NoError(t, err)
+	w := &watch{part: p.part}
+	cfg := RunConfig{Interval: 5 * time.Millisecond, Timeout: time.Second, Settle: time.Millisecond, MaxPause: time.Second}
+	for _, want := range []time.Duration{1, 2, 4, 5, 5} {
+		w.look(t.Context(), p.perm, cfg)
+		require.ErrorIs(t, p.Status().LastError, ErrUnsettled)
+		require.Equal(t, want*time.Millisecond, w.pause)
+	}
+	require.Equal(t, uint64(1), p.Status().Generation)
+}
+
 func TestAClockThatIsSetBackChangesNothingButTheAge(t *testing.T) {
 	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	perm, err := Open(t.Context(), Config{

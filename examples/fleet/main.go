@@ -181,7 +181,10 @@ func listenForever(ctx context.Context, listen func(context.Context, chan<- stru
 	for ctx.Err() == nil {
 		if err := listen(ctx, wake); err != nil && ctx.Err() == nil {
 			fmt.Fprintln(os.Stderr, "fleet: listen:", err)
-			time.Sleep(time.Second)
+			select {
+			case <-ctx.Done():
+			case <-time.After(time.Second):
+			}
 		}
 	}
 }
