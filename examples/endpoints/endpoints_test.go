@@ -1,9 +1,7 @@
 package main
 
 import (
-	"bytes"
 	"context"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -14,33 +12,17 @@ import (
 	"github.com/emiago/sipgo"
 	"github.com/emiago/sipgo/sip"
 	"github.com/stretchr/testify/require"
+
+	"github.com/sipacl/sipacl/examples/internal/siptest"
 )
 
 func TestMain(m *testing.M) {
-	sip.SetDefaultLogger(slog.New(slog.DiscardHandler))
+	siptest.Quiet()
 	m.Run()
 }
 
-// lines is a log that can be read while it is written.
-type lines struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *lines) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *lines) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
-}
-
-func startServer(t *testing.T) (*server, *lines) {
-	log, dir := new(lines), t.TempDir()
+func startServer(t *testing.T) (*server, *siptest.Log) {
+	log, dir := new(siptest.Log), t.TempDir()
 	s, err := start(t.Context(), config{listen: "127.0.0.1:0", db: filepath.Join(dir, "endpoints.db"), dir: dir, log: log})
 	require.NoError(t, err)
 	t.Cleanup(s.close)
@@ -55,12 +37,7 @@ type caller struct {
 }
 
 func newCaller(t *testing.T, s *server, from string) caller {
-	ua, err := sipgo.NewUA()
-	require.NoError(t, err)
-	t.Cleanup(func() { ua.Close() })
-	client, err := sipgo.NewClient(ua, sipgo.WithClientHostname(from), sipgo.WithClientConnectionAddr(from+":0"))
-	require.NoError(t, err)
-	return caller{t, s, client}
+	return caller{t, s, siptest.Client(t, from)}
 }
 
 // send returns the status of the answer to a request of an endpoint, 0 if
@@ -193,6 +170,6 @@ func TestGreeting(t *testing.T) {
 func TestStartFailsOnMistakes(t *testing.T) {
 	dir := t.TempDir()
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "acl.conf"), []byte("[office]\ndeny=10/8\n"), 0o644))
-	_, err := start(t.Context(), config{listen: "127.0.0.1:0", db: filepath.Join(dir, "e.db"), dir: dir, log: new(lines)})
+	_, err := start(t.Context(), config{listen: "127.0.0.1:0", db: filepath.Join(dir, "e.db"), dir: dir, log: new(siptest.Log)})
 	require.ErrorContains(t, err, `acl.conf:2:6: "10" is no IPv4 or IPv6 address`)
 }

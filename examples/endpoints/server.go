@@ -18,6 +18,7 @@ import (
 	"github.com/emiago/sipgo"
 	"github.com/emiago/sipgo/sip"
 	"github.com/sipacl/sipacl"
+	"github.com/sipacl/sipacl/examples/internal/socket"
 )
 
 type config struct {
@@ -114,18 +115,11 @@ func (s *server) reload(ctx context.Context) error {
 }
 
 // listen takes one port for UDP and TCP.
-func (s *server) listen() (net.PacketConn, net.Listener, error) {
-	udp, err := net.ListenPacket("udp", s.config.listen)
-	if err != nil {
+func (s *server) listen() (udp net.PacketConn, tcp net.Listener, err error) {
+	if udp, tcp, s.addr, err = socket.Both(s.config.listen); err != nil {
 		return nil, nil, err
 	}
-	s.stop = append(s.stop, udp.Close)
-	s.addr = udp.LocalAddr().(*net.UDPAddr).AddrPort()
-	tcp, err := net.Listen("tcp", s.addr.String())
-	if err != nil {
-		return nil, nil, err
-	}
-	s.stop = append(s.stop, tcp.Close)
+	s.stop = append(s.stop, udp.Close, tcp.Close)
 	return udp, tcp, nil
 }
 

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/net/dns/dnsmessage"
 
 	"github.com/sipacl/sipacl"
+	"github.com/sipacl/sipacl/examples/internal/socket"
 )
 
 // zone is a DNS server for what it is told.
@@ -31,12 +32,10 @@ type zone struct {
 }
 
 func newZone(t *testing.T) *zone {
-	udp, err := net.ListenPacket("udp", "127.0.0.1:0")
-	require.NoError(t, err)
-	tcp, err := net.Listen("tcp", udp.LocalAddr().String())
+	udp, tcp, addr, err := socket.Both("127.0.0.1:0")
 	require.NoError(t, err)
 	t.Cleanup(func() { udp.Close(); tcp.Close() })
-	z := &zone{addr: udp.LocalAddr().String(), addrs: map[string][]netip.Addr{}, srvs: map[string]string{}}
+	z := &zone{addr: addr.String(), addrs: map[string][]netip.Addr{}, srvs: map[string]string{}}
 	go z.serveUDP(udp)
 	go z.serveTCP(tcp)
 	return z

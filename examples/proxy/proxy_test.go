@@ -1,48 +1,30 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"io"
-	"log/slog"
 	"net"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/emiago/sipgo"
 	"github.com/emiago/sipgo/sip"
 	"github.com/stretchr/testify/require"
+
+	"github.com/sipacl/sipacl/examples/internal/siptest"
+	"github.com/sipacl/sipacl/examples/internal/socket"
 )
 
 func TestMain(m *testing.M) {
-	sip.SetDefaultLogger(slog.New(slog.DiscardHandler))
+	siptest.Quiet()
 	m.Run()
 }
 
-// lines is a log that can be read while it is written.
-type lines struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *lines) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *lines) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
-}
-
-func startProxy(t *testing.T, cfg config) (*server, *lines) {
-	log := new(lines)
+func startProxy(t *testing.T, cfg config) (*server, *siptest.Log) {
+	log := new(siptest.Log)
 	cfg.listen, cfg.log = "127.0.0.1:0", log
 	if cfg.db == "" {
 		cfg.db = filepath.Join(t.TempDir(), "proxy.db")
@@ -61,12 +43,7 @@ type caller struct {
 }
 
 func newCaller(t *testing.T, from string) caller {
-	ua, err := sipgo.NewUA()
-	require.NoError(t, err)
-	t.Cleanup(func() { ua.Close() })
-	client, err := sipgo.NewClient(ua, sipgo.WithClientHostname(from), sipgo.WithClientConnectionAddr(from+":0"))
-	require.NoError(t, err)
-	return caller{t, from, client}
+	return caller{t, from, siptest.Client(t, from)}
 }
 
 // send returns the status of the answer to a request, 0 if there is none.
@@ -196,13 +173,11 @@ func callee(t *testing.T) (addr string, got <-chan *sip.Request) {
 	srv.OnInvite(answer)
 	srv.OnAck(answer)
 	srv.OnNoRoute(answer)
-	udp, err := net.ListenPacket("udp", "127.0.0.1:0")
-	require.NoError(t, err)
-	tcp, err := net.Listen("tcp", udp.LocalAddr().String())
+	udp, tcp, at, err := socket.Both("127.0.0.1:0")
 	require.NoError(t, err)
 	go srv.ServeUDP(udp)
 	go srv.ServeTCP(tcp)
-	return udp.LocalAddr().String(), requests
+	return at.String(), requests
 }
 
 func TestForwardsToTargetAndToOthers(t *testing.T) {

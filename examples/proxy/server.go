@@ -12,6 +12,7 @@ import (
 	"github.com/emiago/sipgo"
 	"github.com/emiago/sipgo/sip"
 	"github.com/sipacl/sipacl"
+	"github.com/sipacl/sipacl/examples/internal/socket"
 )
 
 type config struct {
@@ -88,21 +89,14 @@ func openPermissions(ctx context.Context, db *sql.DB, rules string, log *slog.Lo
 
 // listen takes one port for UDP and TCP.
 func (s *server) listen() (net.PacketConn, net.Listener, error) {
-	udp, err := net.ListenPacket("udp", s.config.listen)
+	udp, tcp, addr, err := socket.Both(s.config.listen)
 	if err != nil {
 		return nil, nil, err
 	}
-	s.stop = append(s.stop, udp.Close)
-	s.addr = udp.LocalAddr().(*net.UDPAddr).AddrPort()
-	s.addr = netip.AddrPortFrom(s.addr.Addr().Unmap(), s.addr.Port())
-	if s.addr.Addr().IsUnspecified() {
+	s.stop = append(s.stop, udp.Close, tcp.Close)
+	if s.addr = addr; addr.Addr().IsUnspecified() {
 		return nil, nil, errors.New("want one address to listen on: it goes into Via and Record-Route")
 	}
-	tcp, err := net.Listen("tcp", s.addr.String())
-	if err != nil {
-		return nil, nil, err
-	}
-	s.stop = append(s.stop, tcp.Close)
 	return udp, tcp, nil
 }
 

@@ -14,6 +14,7 @@ import (
 	"github.com/emiago/sipgo"
 	"github.com/emiago/sipgo/sip"
 	"github.com/sipacl/sipacl"
+	"github.com/sipacl/sipacl/examples/internal/socket"
 )
 
 type config struct {
@@ -93,17 +94,12 @@ func (r *registrar) observe(req *sip.Request, d sipacl.Decision) {
 
 // serve takes one port for UDP and TCP.
 func (r *registrar) serve(listen string) error {
-	udp, err := net.ListenPacket("udp", listen)
+	udp, tcp, addr, err := socket.Both(listen)
 	if err != nil {
 		return err
 	}
-	r.stop = append(r.stop, udp.Close)
-	r.addr = udp.LocalAddr().String()
-	tcp, err := net.Listen("tcp", r.addr)
-	if err != nil {
-		return err
-	}
-	r.stop = append(r.stop, tcp.Close)
+	r.stop = append(r.stop, udp.Close, tcp.Close)
+	r.addr = addr.String()
 	go func() { r.failed <- r.srv.ServeUDP(udp) }()
 	go func() { r.failed <- r.srv.ServeTCP(tcp) }()
 	return nil

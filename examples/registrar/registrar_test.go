@@ -1,46 +1,28 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"log/slog"
 	"net/netip"
 	"os"
 	"path/filepath"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/emiago/sipgo"
 	"github.com/emiago/sipgo/sip"
 	"github.com/stretchr/testify/require"
+
+	"github.com/sipacl/sipacl/examples/internal/siptest"
 )
 
 func TestMain(m *testing.M) {
-	sip.SetDefaultLogger(slog.New(slog.DiscardHandler))
+	siptest.Quiet()
 	os.Exit(m.Run())
 }
 
-// lines is a log that can be read while it is written.
-type lines struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *lines) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *lines) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
-}
-
-func startRegistrar(t *testing.T, rules string) (*registrar, *lines) {
-	log := new(lines)
+func startRegistrar(t *testing.T, rules string) (*registrar, *siptest.Log) {
+	log := new(siptest.Log)
 	r, err := start(t.Context(), config{
 		listen: "127.0.0.1:0", rules: rules, log: slog.New(slog.NewTextHandler(log, nil)),
 		protect: []netip.Prefix{netip.MustParsePrefix("192.0.2.1/32"), netip.MustParsePrefix("2001:db8::1/128")},
