@@ -107,7 +107,7 @@ type auth struct {
 
 // use is the request that a nonce was used for.
 type use struct {
-	request string
+	request *sip.Request
 	made    time.Time
 }
 
@@ -221,28 +221,20 @@ func (a *auth) fresh(nonce string) (made time.Time, ok bool) {
 	return made, age >= -lifetime && age < lifetime
 }
 
-// take uses a nonce for a request; false if another one has used it.
+// take uses a nonce for a request; false if another one has used it. A copy of
+// a request is another one: those that the network repeats end in the
+// transaction of the first.
 func (a *auth) take(nonce string, made time.Time, req *sip.Request) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for n, u := range a.used {
-		if time.Since(u.made) > lifetime {
+		if time.Since(u.made) > 2*lifetime { // no check that found it fresh is still under way
 			delete(a.used, n)
 		}
 	}
-	request := requestKey(req)
 	u, ok := a.used[nonce]
 	if !ok {
-		a.used[nonce] = use{request, made}
+		a.used[nonce] = use{req, made}
 	}
-	return !ok || u.request == request
-}
-
-// requestKey tells requests apart. A copy of a request has the same.
-func requestKey(req *sip.Request) string {
-	key := req.Method.String()
-	for _, h := range []sip.Header{req.Via(), req.CallID(), req.CSeq()} {
-		key += "\x00" + h.Value()
-	}
-	return key
+	return !ok || u.request == req
 }

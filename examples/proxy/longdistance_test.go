@@ -2,11 +2,15 @@ package main
 
 import (
 	"context"
+	"io"
+	"net"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/emiago/sipgo"
 	"github.com/emiago/sipgo/sip"
+	"github.com/icholy/digest"
 	"github.com/stretchr/testify/require"
 )
 
@@ -95,6 +99,67 @@ func TestCredentialsAreGoodOnce(t *testing.T) {
 	require.Equal(t, 407, replay("sip:0301234567@"+s.addr.String()))
 	require.Equal(t, 407, replay("sip:0307654321@"+s.addr.String()))
 	require.Equal(t, 200, replay("sip:123@"+s.addr.String()))
+}
+
+// dialog sends messages on one connection and returns what comes back.
+type dialog struct {
+	t *testing.T
+	net.Conn
+	to string
+}
+
+func newDialog(t *testing.T, network, to string) dialog {
+	c, err := net.Dial(network, to)
+	require.NoError(t, err)
+	t.Cleanup(func() { c.Close() })
+	return dialog{t, c, to}
+}
+
+// send returns what comes back first, "" if nothing does within a second.
+func (d dialog) send(message string) string {
+	_, err := io.WriteString(d, message)
+	require.NoError(d.t, err)
+	require.NoError(d.t, d.SetReadDeadline(time.Now().Add(time.Second)))
+	buf := make([]byte, 65536)
+	n, _ := d.Read(buf)
+	return string(buf[:n])
+}
+
+// credentials gives the header that answers the challenge to a message.
+func (d dialog) credentials(message, uri, username, password string) string {
+	_, challenge, _ := strings.Cut(d.send(message), "Proxy-Authenticate: ")
+	challenge, _, _ = strings.Cut(challenge, "\r\n")
+	c, err := digest.ParseChallenge(challenge)
+	require.NoError(d.t, err)
+	cred, err := digest.Digest(c, digest.Options{Method: "INVITE", URI: uri, Username: username, Password: password})
+	require.NoError(d.t, err)
+	return "Proxy-Authorization: " + cred.String() + "\r\n"
+}
+
+// A stream repeats nothing: a copy there is somebody else's call.
+func TestCredentialsAreGoodOnceForCopiesToo(t *testing.T) {
+	s, _ := startProxy(t, config{})
+	far := strings.NewReplacer("sip:bob@", "sip:0301234567@", "SIP/2.0/UDP", "SIP/2.0/TCP")
+	d := newDialog(t, "tcp", s.addr.String())
+	header := d.credentials(far.Replace(request("INVITE", d.to, "")), "sip:0301234567@"+d.to, "alice", "wonderland")
+	message := far.Replace(request("INVITE", d.to, header))
+	require.Contains(t, d.send(message), "SIP/2.0 200 ")
+	require.Contains(t, d.send(message), "SIP/2.0 407 ")
+	require.Contains(t, newDialog(t, "tcp", d.to).send(message), "SIP/2.0 407 ")
+}
+
+// A request may lack headers that it must have.
+func TestCredentialsWithoutCallID(t *testing.T) {
+	s, _ := startProxy(t, config{})
+	far := func(message string) string {
+		message = strings.Replace(message, "sip:bob@", "sip:0301234567@", 1)
+		before, rest, _ := strings.Cut(message, "Call-ID: ")
+		_, after, _ := strings.Cut(rest, "\r\n")
+		return before + after
+	}
+	header := newDialog(t, "udp", s.addr.String()).credentials(far(request("INVITE", s.addr.String(), "")), "sip:0301234567@"+s.addr.String(), "alice", "wonderland")
+	newDialog(t, "udp", s.addr.String()).send(far(request("INVITE", s.addr.String(), header)))
+	require.Equal(t, 200, newCaller(t, "127.0.0.1").send(sip.OPTIONS, "UDP", "sip:"+s.addr.String(), s.addr.String()))
 }
 
 func TestCredentialsStayHere(t *testing.T) {
