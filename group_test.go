@@ -463,6 +463,23 @@ func TestLive(t *testing.T) {
 	require.True(t, g.IsUserIn(t.Context(), bobUser, "ld").Allowed)
 }
 
+// A table without domains holds users without one, asked live or not.
+func TestLiveWithoutDomainColumn(t *testing.T) {
+	db := fakedb.Open(t)
+	db.Set("grp", []string{"username", "grp"}, []any{"alice", "ld"})
+	src := SQLMembers{DB: db.SQL(), DomainCol: NoColumn}
+	for name, cfg := range map[string]GroupConfig{"cached": {Members: []MemberSource{src}}, "live": {Live: src}} {
+		g := mustGroups(t, cfg)
+		require.True(t, g.IsUserIn(t.Context(), User{Name: "alice"}, "ld").Allowed, name)
+		require.Equal(t, CauseNotMember, g.IsUserIn(t.Context(), aliceUser, "ld").Cause, name)
+		groups, err := g.GroupsOf(t.Context(), aliceUser)
+		require.NoError(t, err, name)
+		require.Empty(t, groups, name)
+		cfg.IgnoreDomain = true
+		require.True(t, mustGroups(t, cfg).IsUserIn(t.Context(), aliceUser, "ld").Allowed, name)
+	}
+}
+
 func TestLiveErrorsRefuse(t *testing.T) {
 	db := fakedb.Open(t)
 	db.Set("grp", []string{"id", "username", "domain", "grp"}, []any{int64(1), "alice", "example.com", "ld"})

@@ -145,6 +145,9 @@ func (s SQLMembers) Members(ctx context.Context) iter.Seq2[Member, error] {
 
 // IsMember implements [LiveMembers]: one query.
 func (s SQLMembers) IsMember(ctx context.Context, u User, ignoreDomain bool, group string) (o Origin, ok bool, err error) {
+	if s.foreign(u, ignoreDomain) {
+		return Origin{}, false, nil
+	}
 	t := s.table()
 	where, args := s.where(u, ignoreDomain)
 	for r, err := range t.ask(ctx, s.DB, append(where, t.columns[1]), append(args, group)...) {
@@ -158,6 +161,9 @@ func (s SQLMembers) IsMember(ctx context.Context, u User, ignoreDomain bool, gro
 
 // GroupsOf implements [LiveMembers]: one query.
 func (s SQLMembers) GroupsOf(ctx context.Context, u User, ignoreDomain bool) (groups []string, err error) {
+	if s.foreign(u, ignoreDomain) {
+		return nil, nil
+	}
 	t := s.table()
 	where, args := s.where(u, ignoreDomain)
 	for r, err := range t.ask(ctx, s.DB, where, args...) {
@@ -171,6 +177,11 @@ func (s SQLMembers) GroupsOf(ctx context.Context, u User, ignoreDomain bool) (gr
 		groups = append(groups, g)
 	}
 	return groups, nil
+}
+
+// foreign reports that u cannot be in a table without domains.
+func (s SQLMembers) foreign(u User, ignoreDomain bool) bool {
+	return s.domainCol() == NoColumn && !ignoreDomain && u.Domain != ""
 }
 
 // where gives the columns and values that say who is asked about.
