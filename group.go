@@ -380,7 +380,11 @@ func (t *GroupTable) queryMember(ctx context.Context, u User, group string) (o O
 	ctx, cancel := context.WithTimeout(ctx, t.timeout)
 	defer cancel()
 	defer recoverLoad(&err)
-	return t.live.IsMember(ctx, u, t.ignoreDomain, group)
+	o, ok, err = t.live.IsMember(ctx, u, t.ignoreDomain, group)
+	if err == nil {
+		err = ctx.Err() // an answer that comes too late is none
+	}
+	return o, ok, err
 }
 
 // SameGroup answers whether two users, as those of From and To, are both in

@@ -480,6 +480,29 @@ func TestLiveWithoutDomainColumn(t *testing.T) {
 	}
 }
 
+// everybody is a LiveMembers that knows no time.
+type everybody time.Duration
+
+func (e everybody) IsMember(context.Context, User, bool, string) (Origin, bool, error) {
+	time.Sleep(time.Duration(e))
+	return Origin{}, true, nil
+}
+
+func (everybody) GroupsOf(context.Context, User, bool) ([]string, error) { return nil, nil }
+
+func TestLiveAnswersThatComeTooLateRefuse(t *testing.T) {
+	g := mustGroups(t, GroupConfig{Live: everybody(0)})
+	require.True(t, g.IsUserIn(t.Context(), aliceUser, "ld").Allowed)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	require.Equal(t, CauseError, g.IsUserIn(ctx, aliceUser, "ld").Cause)
+	ctx, cancel = context.WithTimeout(t.Context(), 10*time.Millisecond)
+	defer cancel()
+	d := mustGroups(t, GroupConfig{Live: everybody(30 * time.Millisecond)}).IsUserIn(ctx, aliceUser, "ld")
+	require.False(t, d.Allowed)
+	require.Equal(t, CauseError, d.Cause)
+}
+
 func TestLiveErrorsRefuse(t *testing.T) {
 	db := fakedb.Open(t)
 	db.Set("grp", []string{"id", "username", "domain", "grp"}, []any{int64(1), "alice", "example.com", "ld"})
