@@ -11,7 +11,6 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"fmt"
-	"net/url"
 	"strings"
 	"sync"
 	"time"
@@ -86,13 +85,34 @@ func (s *server) longDistance() sipacl.Middleware {
 }
 
 // number is the called number as a gateway would take it: escapes decoded,
-// without user parameters and visual separators.
+// without user parameters, and of the rest letters, digits, + * and #.
+// Which separators are skipped differs among gateways; here all are.
 func number(uri sip.Uri) string {
 	user, _, _ := strings.Cut(uri.User, ";")
-	if decoded, err := url.PathUnescape(user); err == nil {
-		user = decoded
+	return strings.Map(func(r rune) rune {
+		switch l := r | 0x20; {
+		case r >= '0' && r <= '9', l >= 'a' && l <= 'z', r == '+', r == '*', r == '#':
+			return r
+		}
+		return -1
+	}, unescape(user))
+}
+
+// unescape decodes the escapes that are well-formed, and leaves the others:
+// an odd one at the end must not hide those before it.
+func unescape(s string) string {
+	var b strings.Builder
+	for i := 0; i < len(s); i++ {
+		if s[i] == '%' && i+2 < len(s) {
+			if c, err := hex.DecodeString(s[i+1 : i+3]); err == nil {
+				b.WriteByte(c[0])
+				i += 2
+				continue
+			}
+		}
+		b.WriteByte(s[i])
 	}
-	return strings.NewReplacer("-", "", ".", "", "(", "", ")", "", " ", "").Replace(user)
+	return b.String()
 }
 
 // auth verifies digest credentials (RFC 7616, qop auth). Its nonces carry the

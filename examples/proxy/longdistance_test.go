@@ -56,6 +56,9 @@ func TestLongDistanceIsForMembersOfLd(t *testing.T) {
 			{"sip:%30301234567", "bob", "builder", 407, 403}, // escapes do not help
 			{"sip:(0)-30", "bob", "builder", 407, 403},
 			{"sip:0301;x=1", "bob", "builder", 407, 403},
+			{"sip:%30301%zz", "bob", "builder", 407, 403}, // nor does a broken one
+			{"sip:%09030/1", "bob", "builder", 407, 403},  // nor what some gateway skips
+			{"sip::0301", "bob", "builder", 407, 403},
 		} {
 			first, last, _ := friend.call(transport, c.uri+at, s.addr.String(), c.user, c.password)
 			require.Equal(t, []int{c.first, c.last}, []int{first, last}, "%s %s %s", transport, c.uri, c.user)
@@ -168,6 +171,16 @@ func TestCredentialsStayHere(t *testing.T) {
 	_, last, _ := newCaller(t, "127.0.0.1").call("UDP", "sip:0301234567@"+s.addr.String(), s.addr.String(), "alice", "wonderland")
 	require.Equal(t, 200, last)
 	require.Nil(t, (<-got).GetHeader("Proxy-Authorization"))
+}
+
+func TestNumberIsWhatAGatewayDials(t *testing.T) {
+	for user, want := range map[string]string{
+		"0301": "0301", "%30301": "0301", "%30%zz": "0zz", "%30%3": "03", "%30%": "0", "%": "",
+		"%2B44": "+44", "%2b44": "+44", "(0)-30.1": "0301", "\t0301": "0301", "/0301": "0301", "\u00a00301": "0301",
+		"%c2%a00301": "0301", "123;x=0": "123", "%2530": "30", "bob": "bob", "": "",
+	} {
+		require.Equal(t, want, number(sip.Uri{User: user}), user)
+	}
 }
 
 func TestNoncesAgeAndCannotBeForged(t *testing.T) {
