@@ -10,6 +10,7 @@ import (
 	"database/sql"
 	"encoding/binary"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -201,10 +202,17 @@ func correct(req *sip.Request, cred *digest.Credentials, ha1 string) bool {
 	return err == nil && subtle.ConstantTimeCompare([]byte(want.Response), []byte(cred.Response)) == 1
 }
 
+// errNoHA1 is for who has no digest of a password: digest.Digest would make
+// one of the empty password, and that would be right.
+var errNoHA1 = errors.New("no ha1")
+
 func (a *auth) ha1(username string) (ha1 string, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
 	err = a.db.QueryRowContext(ctx, "SELECT ha1 FROM subscriber WHERE username = ? AND domain = ?", username, realm).Scan(&ha1)
+	if err == nil && len(ha1) != 2*md5.Size {
+		err = errNoHA1
+	}
 	return ha1, err
 }
 

@@ -173,6 +173,16 @@ func TestCredentialsStayHere(t *testing.T) {
 	require.Nil(t, (<-got).GetHeader("Proxy-Authorization"))
 }
 
+// An account without ha1, as where passwords are kept in plain, is no account
+// with an empty password.
+func TestNoHA1IsNoPassword(t *testing.T) {
+	s, _ := startProxy(t, config{})
+	_, err := s.store.Exec("UPDATE subscriber SET ha1 = '' WHERE username = 'alice'")
+	require.NoError(t, err)
+	_, last, _ := newCaller(t, "127.0.0.1").call("UDP", "sip:0301234567@"+s.addr.String(), s.addr.String(), "alice", "")
+	require.Equal(t, 407, last)
+}
+
 func TestNumberIsWhatAGatewayDials(t *testing.T) {
 	for user, want := range map[string]string{
 		"0301": "0301", "%30301": "0301", "%30%zz": "0zz", "%30%3": "03", "%30%": "0", "%": "",
