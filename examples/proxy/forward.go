@@ -35,11 +35,15 @@ func (s *server) handle(req *sip.Request, tx sip.ServerTransaction) {
 }
 
 // handleAck sends on the ACK of a 2xx; one for the built-in user agent ends
-// here. An ACK is never answered.
+// here, and so does what handle would refuse. An ACK is never answered.
 func (s *server) handleAck(req *sip.Request, _ sip.ServerTransaction) {
 	s.dropOwnRoute(req)
 	targets := s.targets(req)
-	if !s.mayGo(req, targets) || len(targets) == 0 || s.isSelf(req.Recipient) && s.target == "" {
+	switch {
+	case !s.mayGo(req, targets), len(targets) == 0,
+		req.MaxForwards() != nil && req.MaxForwards().Val() == 0,
+		s.isSelf(req.Recipient) && s.target == "",
+		req.Recipient.Scheme != "sip" || req.Recipient.Host == "":
 		return
 	}
 	out, err := s.next(req, targets[0])

@@ -220,6 +220,20 @@ func TestRefusesLoopsAndForeignRoutes(t *testing.T) {
 	require.Len(t, got, 1)
 }
 
+// An ACK that nobody answers must not go round without end either.
+func TestAckIsForwardedWhereARequestWouldBe(t *testing.T) {
+	addr, got := callee(t)
+	s, _ := startProxy(t, config{target: addr})
+	send := func(ack string) { exchange(t, "udp", "127.0.0.1", s.addr.String(), ack) }
+	ack := request("ACK", addr, "")
+	send(strings.Replace(ack, "Max-Forwards: 70", "Max-Forwards: 0", 1))
+	send(strings.Replace(ack, "ACK sip:", "ACK sips:", 1))
+	require.Empty(t, got)
+	send(ack)
+	require.Len(t, got, 1)
+	require.Equal(t, uint32(69), (<-got).MaxForwards().Val())
+}
+
 func TestSecondStartKeepsTheTables(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "proxy.db")
 	s, _ := startProxy(t, config{db: file})
