@@ -163,8 +163,8 @@ func (a *auth) user(req *sip.Request) (sipacl.VerifiedUser, bool) {
 // credentials returns the credentials for this proxy: exactly one set of them.
 func credentials(req *sip.Request) (found *digest.Credentials) {
 	for _, h := range req.GetHeaders("Proxy-Authorization") {
-		cred, err := digest.ParseCredentials(h.Value())
-		if err != nil || cred.Realm != realm {
+		cred, ours := ourCredentials(h)
+		if !ours {
 			continue
 		}
 		if found != nil {
@@ -175,11 +175,23 @@ func credentials(req *sip.Request) (found *digest.Credentials) {
 	return found
 }
 
+func ourCredentials(h sip.Header) (*digest.Credentials, bool) {
+	cred, err := digest.ParseCredentials(h.Value())
+	return cred, err == nil && cred.Realm == realm
+}
+
 // consumeCredentials keeps credentials for this proxy from whoever is next.
+// An ACK repeats those of its INVITE.
 func consumeCredentials(next sipgo.RequestHandler) sipgo.RequestHandler {
 	return func(req *sip.Request, tx sip.ServerTransaction) {
-		if credentials(req) != nil && len(req.GetHeaders("Proxy-Authorization")) == 1 {
-			req.RemoveHeader("Proxy-Authorization")
+		all := req.GetHeaders("Proxy-Authorization")
+		for _, h := range all {
+			req.RemoveHeader(h.Name()) // the first that is written so
+		}
+		for _, h := range all {
+			if _, ours := ourCredentials(h); !ours {
+				req.AppendHeader(h)
+			}
 		}
 		next(req, tx)
 	}

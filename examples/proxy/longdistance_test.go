@@ -173,6 +173,21 @@ func TestCredentialsStayHere(t *testing.T) {
 	require.Nil(t, (<-got).GetHeader("Proxy-Authorization"))
 }
 
+// However they are written, how many there are, and with whatever method.
+func TestCredentialsStayHereOthersPass(t *testing.T) {
+	addr, got := callee(t)
+	s, _ := startProxy(t, config{target: addr})
+	d := newDialog(t, "udp", s.addr.String())
+	ours := `proxy-authorization: Digest username="alice", realm="example.com", nonce="n", uri="u", response="r"` + "\r\n"
+	theirs := `Proxy-Authorization: Digest username="alice", realm="example.org", nonce="n", uri="u", response="r"` + "\r\n"
+	for _, method := range []string{"INVITE", "BYE", "ACK"} {
+		d.send(request(method, d.to, ours+theirs))
+		left := (<-got).GetHeaders("Proxy-Authorization")
+		require.Len(t, left, 1, method)
+		require.Contains(t, left[0].Value(), "example.org", method)
+	}
+}
+
 // An account without ha1, as where passwords are kept in plain, is no account
 // with an empty password.
 func TestNoHA1IsNoPassword(t *testing.T) {

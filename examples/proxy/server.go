@@ -128,7 +128,7 @@ func (s *server) handlers() (err error) {
 		Reject:  s.refusal(),
 		Observe: s.observe,
 	})
-	handle := guard(s.handle)
+	handle := sipacl.Chain(guard, consumeCredentials)(s.handle)
 	for _, method := range []sip.RequestMethod{
 		sip.INVITE, sip.CANCEL, sip.BYE, sip.REGISTER, sip.OPTIONS, sip.SUBSCRIBE, sip.NOTIFY,
 		sip.REFER, sip.INFO, sip.MESSAGE, sip.PRACK, sip.UPDATE, sip.PUBLISH,
@@ -136,7 +136,7 @@ func (s *server) handlers() (err error) {
 		s.srv.OnRequest(method, handle)
 	}
 	s.srv.OnInvite(sipacl.Chain(guard, s.longDistance(), consumeCredentials)(s.handle))
-	s.srv.OnAck(guard(s.handleAck))
+	s.srv.OnAck(sipacl.Chain(guard, consumeCredentials)(s.handleAck))
 	s.srv.OnNoRoute(handle)
 	return nil
 }
