@@ -87,16 +87,20 @@ func (s *server) longDistance() sipacl.Middleware {
 
 // number is the called number as a gateway would take it: escapes decoded,
 // without user parameters, and of the rest letters, digits, + * and #.
-// Which separators are skipped differs among gateways; here all are.
+// Which separators are skipped differs among gateways; here all are. A local
+// number with a context (RFC 3966 section 5.1.5) is as far as contexts can be.
 func number(uri sip.Uri) string {
-	user, _, _ := strings.Cut(uri.User, ";")
+	user, params, _ := strings.Cut(unescape(uri.User), ";")
+	if strings.Contains(strings.ToLower(params), "phone-context") || uri.UriParams.Has("phone-context") {
+		return "+"
+	}
 	return strings.Map(func(r rune) rune {
 		switch l := r | 0x20; {
 		case r >= '0' && r <= '9', l >= 'a' && l <= 'z', r == '+', r == '*', r == '#':
 			return r
 		}
 		return -1
-	}, unescape(user))
+	}, user)
 }
 
 // unescape decodes the escapes that are well-formed, and leaves the others:

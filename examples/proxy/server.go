@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"strings"
 
 	"github.com/emiago/sipgo"
 	"github.com/emiago/sipgo/sip"
@@ -186,7 +187,7 @@ func (s *server) isSelf(uri sip.Uri) bool {
 		return false
 	}
 	addr, err := netip.ParseAddr(unbracket(uri.Host))
-	return err == nil && addr.Unmap() == s.addr.Addr() || uri.Host == "localhost" && s.addr.Addr().IsLoopback()
+	return err == nil && addr.Unmap() == s.addr.Addr() || strings.EqualFold(uri.Host, "localhost") && s.addr.Addr().IsLoopback()
 }
 
 func unbracket(host string) string {
