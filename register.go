@@ -128,7 +128,7 @@ func Contacts(req *sip.Request) (uris []sip.Uri, star bool, err error) {
 				return nil, false, errContact
 			}
 			star = true
-		case !strictParams(c.Params):
+		case !strictParams(c.Params) || !openParams(c.Params, true):
 			return nil, false, errContact
 		default:
 			uris = append(uris, c.Address)
@@ -309,7 +309,7 @@ func (c *protection) contact(h sip.Header) bool {
 	if contact.Address.Wildcard && contact.Address.Scheme == "" {
 		return true
 	}
-	return c.uri(&contact.Address) && c.params(contact.Params)
+	return c.uri(&contact.Address) && c.params(contact.Params, true)
 }
 
 // addresses looks at a list of addresses.
@@ -320,7 +320,7 @@ func (c *protection) addresses(list string) bool {
 		if _, err := sip.ParseAddressValue(text, &u, &params); err != nil {
 			return c.refuse(CauseMalformed, text, "no address")
 		}
-		if !c.uri(&u) || !c.params(params) {
+		if !c.uri(&u) || !c.params(params, true) {
 			return false
 		}
 	}
@@ -330,15 +330,19 @@ func (c *protection) addresses(list string) bool {
 func (c *protection) uri(u *sip.Uri) bool {
 	switch u.Scheme {
 	case "sip", "sips":
-		return c.host(u.Host) && c.params(u.UriParams) && c.params(u.Headers)
+		return c.host(u.Host) && c.params(u.UriParams, false) && c.params(u.Headers, false)
 	case "tel", "urn":
 		return true // leads to no address
 	}
 	return c.refuse(CauseMalformed, u.String(), "scheme")
 }
 
-// params looks at the parameters that lead somewhere else.
-func (c *protection) params(params sip.HeaderParams) bool {
+// params looks at the parameters that lead somewhere else, and refuses those
+// in which one may hide. Behind a URI, quotes are possible.
+func (c *protection) params(params sip.HeaderParams, quotes bool) bool {
+	if !openParams(params, quotes) {
+		return c.refuse(CauseMalformed, params.String(), "a parameter may hide another")
+	}
 	for _, p := range params {
 		switch strings.ToLower(strings.Trim(unescape(p.K), " \t")) {
 		case "maddr", "received", "alias":

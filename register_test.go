@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
 
@@ -184,4 +185,32 @@ func FuzzProtector(f *testing.F) {
 			require.True(t, strictHost(host), "%q", host)
 		}
 	})
+}
+
+// What sipgo leaves in odd parameters hides no protected address.
+func TestParametersHideNothing(t *testing.T) {
+	p, err := NewProtector(ProtectConfig{Prefixes: []netip.Prefix{netip.MustParsePrefix("203.0.113.0/24")}, HostNames: PassHostNames})
+	require.NoError(t, err)
+	rs, errs := loadText("", "ALL : \"203\\.0\\.113\"\n")
+	require.Empty(t, errs)
+	for _, contact := range []string{
+		`<sip:a@192.0.2.1;;maddr=203.0.113.1>`, `<sip:a@192.0.2.1;x="q";maddr=203.0.113.1>`,
+		`<sip:a@192.0.2.1;x="q;maddr=203.0.113.1>`, `<sip:a@192.0.2.1;x&maddr=203.0.113.1>`,
+		`<sip:a@192.0.2.1><sip:b@203.0.113.1>`, `"a\"" <sip:a@192.0.2.1>, <sip:b@203.0.113.1>`,
+		`<sip:a@192.0.2.1>;x="\"", <sip:b@203.0.113.1>;y="`,
+	} {
+		req := mustRequest("REGISTER", "Contact: "+contact)
+		require.False(t, p.CheckRegister(req).Allowed, contact)
+		if strings.Contains(contact, "<sip:b@") {
+			require.False(t, rs.CheckRegister(req).Allowed, contact)
+		}
+	}
+	for _, contact := range []string{
+		`<sip:a@192.0.2.1>;q=0.5;expires=60`, `"A B" <sip:a@192.0.2.1;transport=tcp;ob> ;+sip.instance="<urn:uuid:1>";reg-id=1`,
+		`<sip:a@192.0.2.1;transport=ws;x=%22>;methods="INVITE, BYE"`,
+	} {
+		req := mustRequest("REGISTER", "Contact: "+contact)
+		require.True(t, p.CheckRegister(req).Allowed, "%s: %v", contact, p.CheckRegister(req))
+		require.True(t, rs.CheckRegister(req).Allowed, contact)
+	}
 }

@@ -186,6 +186,48 @@ func strictParams(params sip.HeaderParams) bool {
 	return true
 }
 
+// openParams reports whether parameters are no more than they seem. sipgo leaves
+// what it cannot read in odd ones, where another parameter or a whole address
+// may hide: a name must be a token, and a value with a delimiter in it must be
+// quoted, which is possible behind a URI and not in one.
+func openParams(params sip.HeaderParams, quotes bool) bool {
+	for _, p := range params {
+		name, value := strings.Trim(p.K, " \t"), strings.Trim(p.V, " \t")
+		switch {
+		case name == "" && value == "": // "<sip:a@192.0.2.1> ;q=0.5"
+		case !token(name), strings.ContainsAny(value, `"<>,;`) && !(quotes && quoted(value)):
+			return false
+		}
+	}
+	return true
+}
+
+// token tells a token of RFC 3261 without "%", which may hide a letter.
+func token(s string) bool {
+	for _, c := range []byte(s) {
+		if (c < '0' || c > '9') && (c|32 < 'a' || c|32 > 'z') && strings.IndexByte("-.!*_+`'~", c) < 0 {
+			return false
+		}
+	}
+	return s != ""
+}
+
+// quoted tells a quoted string that ends where s does.
+func quoted(s string) bool {
+	if len(s) < 2 || s[0] != '"' {
+		return false
+	}
+	for i := 1; i < len(s); i++ {
+		switch s[i] {
+		case '\\':
+			i++
+		case '"':
+			return i == len(s)-1
+		}
+	}
+	return false
+}
+
 // canonicalText gives the canonical form of a text: of a SIP URI the password,
 // port, parameters and headers dropped, escapes of unreserved characters
 // decoded once, the host in lower case without a trailing dot; of a tel URI the
