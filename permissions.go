@@ -2,11 +2,13 @@ package sipacl
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"hash/maphash"
 	"iter"
 	"log/slog"
+	"net/netip"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -136,6 +138,39 @@ type Status struct {
 	LastError   error // of the last attempt; nil if it succeeded
 
 	Names []NameStatus // what the host names of the table lead to, if they are resolved
+}
+
+// MarshalJSON gives the status as metrics want it: ages in seconds, errors as
+// text, and what there is none of left out. To publish it:
+//
+//	expvar.Publish("sipacl", expvar.Func(func() any { return perm.Status() }))
+func (s Status) MarshalJSON() ([]byte, error) {
+	type name struct {
+		Name  string       `json:"name"`
+		Addrs []netip.Addr `json:"addrs"`
+		Error string       `json:"error,omitempty"`
+	}
+	text := func(err error) string {
+		if err == nil {
+			return ""
+		}
+		return err.Error()
+	}
+	var names []name
+	for _, n := range s.Names {
+		names = append(names, name{n.Name, n.Addrs, text(n.Err)})
+	}
+	return json.Marshal(struct {
+		Part        string    `json:"part"`
+		Generation  uint64    `json:"generation"`
+		Entries     int       `json:"entries"`
+		Skipped     int       `json:"skipped"`
+		LoadedAt    time.Time `json:"loaded_at,omitzero"`
+		Age         float64   `json:"age_seconds"`
+		LastAttempt time.Time `json:"last_attempt,omitzero"`
+		LastError   string    `json:"last_error,omitempty"`
+		Names       []name    `json:"names,omitempty"`
+	}{s.Part, s.Generation, s.Entries, s.Skipped, s.LoadedAt, s.Age.Seconds(), s.LastAttempt, text(s.LastError), names})
 }
 
 // Open loads every part of cfg. It fails if any part does, with every error

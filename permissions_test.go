@@ -3,6 +3,7 @@ package sipacl
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"iter"
@@ -512,4 +513,20 @@ func TestSourcesAreJoinedInOrder(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, 3, part.Table().Len())
 	require.Equal(t, []AddressRow{first, two, second}, slices.Collect(part.Table().Rows()))
+}
+
+func TestStatusIsJSON(t *testing.T) {
+	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	text, err := json.Marshal(Status{
+		Part: "address:default", Generation: 2, Entries: 3, LoadedAt: at, Age: 90 * time.Second,
+		LastAttempt: at.Add(time.Minute), LastError: errors.New("the database is down"),
+		Names: []NameStatus{{Name: "gw.example.com", Addrs: []netip.Addr{netip.MustParseAddr("192.0.2.1")}, Err: errors.New("timeout")}},
+	})
+	require.NoError(t, err)
+	require.JSONEq(t, `{"part":"address:default","generation":2,"entries":3,"skipped":0,"loaded_at":"2026-01-02T03:04:05Z","age_seconds":90,
+		"last_attempt":"2026-01-02T03:05:05Z","last_error":"the database is down",
+		"names":[{"name":"gw.example.com","addrs":["192.0.2.1"],"error":"timeout"}]}`, string(text))
+	text, err = json.Marshal(Status{Part: "acl"})
+	require.NoError(t, err)
+	require.JSONEq(t, `{"part":"acl","generation":0,"entries":0,"skipped":0,"age_seconds":0}`, string(text))
 }
