@@ -115,13 +115,16 @@ func (rs *RuleSet) checkRegister(req *sip.Request, role uriRole, tr *Trace) Deci
 // the last field only. A star beside other contacts (RFC 3261 section 10.3) or
 // with parameters, and a field that is not well formed, is an error.
 func Contacts(req *sip.Request) (uris []sip.Uri, star bool, err error) {
+	if req == nil {
+		return nil, false, errContact
+	}
 	for _, h := range req.Headers() {
-		if !isHeader(h.Name(), "contact", "m") {
+		if !isHeader(headerName(h), "contact", "m") {
 			continue
 		}
 		c, ok := h.(*sip.ContactHeader)
 		switch {
-		case !ok || star:
+		case !ok || c == nil || star:
 			return nil, false, errContact
 		case c.Address.Wildcard && c.Address.Scheme == "":
 			if len(uris) > 0 || c.DisplayName != "" || c.Params.Length() > 0 {
@@ -143,10 +146,14 @@ var errContact = errors.New("no valid Contact header fields")
 func expiresNow(req *sip.Request) bool {
 	fields, zero := 0, false
 	for _, h := range req.Headers() {
-		if strings.EqualFold(h.Name(), "expires") {
-			n, err := strconv.ParseUint(strings.Trim(h.Value(), " \t"), 10, 32)
-			fields, zero = fields+1, err == nil && n == 0
+		if !strings.EqualFold(headerName(h), "expires") {
+			continue
 		}
+		if e, ok := h.(*sip.ExpiresHeader); ok && e == nil {
+			return false
+		}
+		n, err := strconv.ParseUint(strings.Trim(h.Value(), " \t"), 10, 32)
+		fields, zero = fields+1, err == nil && n == 0
 	}
 	return fields == 1 && zero
 }
@@ -288,10 +295,16 @@ func (c *protection) refuse(cause Cause, what, why string) bool {
 func (c *protection) request(req *sip.Request) bool {
 	for _, h := range req.Headers() {
 		ok := true
-		switch name := h.Name(); {
+		switch name := headerName(h); {
 		case isHeader(name, "contact", "m"):
 			ok = c.contact(h)
-		case strings.EqualFold(name, "path"), strings.EqualFold(name, "route"):
+		case strings.EqualFold(name, "path"):
+			ok = c.addresses(h.Value())
+		case strings.EqualFold(name, "route"):
+			route, typed := h.(*sip.RouteHeader)
+			if ok = !typed || route != nil; !ok {
+				return c.refuse(CauseMalformed, "Route", "no address")
+			}
 			ok = c.addresses(h.Value())
 		}
 		if !ok {
@@ -303,8 +316,11 @@ func (c *protection) request(req *sip.Request) bool {
 
 func (c *protection) contact(h sip.Header) bool {
 	contact, ok := h.(*sip.ContactHeader)
-	if !ok {
+	switch {
+	case !ok:
 		return c.addresses(h.Value())
+	case contact == nil:
+		return c.refuse(CauseMalformed, "Contact", "no address")
 	}
 	if contact.Address.Wildcard && contact.Address.Scheme == "" {
 		return true

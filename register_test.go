@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/emiago/sipgo/sip"
 	"github.com/stretchr/testify/require"
 )
 
@@ -39,6 +40,31 @@ func TestContacts(t *testing.T) {
 		}
 		require.Equal(t, c.want, got, c.fields)
 	}
+}
+
+func TestNilHeaderFieldsRefuse(t *testing.T) {
+	rules := MustRules("", "nobody : ALL\n")
+	p, err := NewProtector(ProtectConfig{Prefixes: []netip.Prefix{netip.MustParsePrefix("10.0.0.1/32")}})
+	require.NoError(t, err)
+	for _, h := range []sip.Header{(*sip.ContactHeader)(nil), (*sip.RouteHeader)(nil), (*sip.ReferToHeader)(nil), (*sip.FromHeader)(nil), (*sip.ToHeader)(nil)} {
+		req := mustRequest("REGISTER", "")
+		req.AppendHeader(h)
+		require.NotPanics(t, func() {
+			rules.AllowRouting(req)
+			require.Equal(t, h.Name() == "Route" || h.Name() == "Refer-To", rules.AllowRegister(req).Allowed, h.Name())
+			require.False(t, rules.AllowReferTo(req).Allowed)
+			require.Equal(t, h.Name() != "Contact" && h.Name() != "Route", p.CheckRegister(req).Allowed, h.Name())
+		}, h.Name())
+	}
+	star := mustRequest("REGISTER", "Contact: *")
+	star.AppendHeader((*sip.ExpiresHeader)(nil))
+	star.AppendHeader(nil)
+	require.False(t, rules.AllowRegister(star).Allowed)
+	require.True(t, p.CheckRegister(star).Allowed)
+	_, _, err = Contacts(nil)
+	require.Error(t, err)
+	_, err = ReferTo(nil)
+	require.Error(t, err)
 }
 
 func TestAllowRegisterWithPortSeesPorts(t *testing.T) {

@@ -501,7 +501,7 @@ func fromTo(req *sip.Request) (from *sip.FromHeader, to *sip.ToHeader, ok bool) 
 	}
 	froms, tos := 0, 0
 	for _, h := range req.Headers() {
-		switch name := h.Name(); {
+		switch name := headerName(h); {
 		case isHeader(name, "from", "f"):
 			from, _ = h.(*sip.FromHeader)
 			froms++
@@ -511,6 +511,15 @@ func fromTo(req *sip.Request) (from *sip.FromHeader, to *sip.ToHeader, ok bool) 
 		}
 	}
 	return from, to, froms == 1 && tos == 1 && from != nil && to != nil
+}
+
+// headerName is the name of a header field, "" of a nil one, which requests
+// made by hand may hold.
+func headerName(h sip.Header) string {
+	if h == nil {
+		return ""
+	}
+	return h.Name()
 }
 
 func isHeader(name, long, compact string) bool {

@@ -343,11 +343,14 @@ const (
 // but the last. A field that is no address is an error.
 func ReferTo(req *sip.Request) ([]sip.Uri, error) {
 	var uris []sip.Uri
+	if req == nil {
+		return nil, errReferTo
+	}
 	for _, h := range req.Headers() {
-		switch name := h.Name(); {
+		switch name := headerName(h); {
 		case strings.EqualFold(name, referToName):
 			u, ok := h.(*sip.ReferToHeader)
-			if !ok || u.Address.Host == "" && u.Address.Raw() == "" {
+			if !ok || u == nil || u.Address.Host == "" && u.Address.Raw() == "" {
 				return nil, errReferTo
 			}
 			uris = append(uris, u.Address)
