@@ -180,7 +180,7 @@ type HostNames uint8
 
 const (
 	RefuseHostNames  HostNames = iota // only addresses register
-	PassHostNames                     // every name registers: only literal addresses are protected
+	PassHostNames                     // every name registers that the partition does not hold: else only literal addresses are protected
 	ResolveHostNames                  // a name registers if no address it leads to now, SRV included, is protected
 )
 
@@ -205,11 +205,12 @@ type ProtectConfig struct {
 // through the gateway, with no check between.
 //
 // It looks at the host of every Contact, Path and Route of a request, and at
-// the maddr, received and alias in their parameters. An address is recognised
-// in every spelling that some resolver understands: with leading zeros, octal
-// or decimal, in hexadecimal, as one number, IPv4-mapped, embedded in a NAT64 or
-// 6to4 address, in brackets, with a trailing dot. What is neither a canonical
-// address nor a host name is refused even if it is not protected.
+// the maddr, received and alias in their parameters and the Route in their
+// headers. An address is recognised in every spelling that some resolver
+// understands: with leading zeros, octal or decimal, in hexadecimal, as one
+// number, IPv4-mapped, embedded in a NAT64 or 6to4 address, in brackets, with a
+// trailing dot. What is neither a canonical address nor a host name is refused
+// even if it is not protected.
 //
 // The zero Protector and a nil one refuse everything.
 type Protector struct {
@@ -221,6 +222,9 @@ type Protector struct {
 func NewProtector(cfg ProtectConfig) (*Protector, error) {
 	if len(cfg.Prefixes) == 0 && (cfg.Partition == nil || len(cfg.Groups) == 0) {
 		return nil, errors.New("sipacl: protector: want prefixes, or a partition and groups")
+	}
+	if len(cfg.Groups) > 0 && cfg.Partition == nil {
+		return nil, errors.New("sipacl: protector: groups without a partition")
 	}
 	if cfg.HostNames > ResolveHostNames || cfg.HostNames == ResolveHostNames && cfg.Resolver == nil {
 		return nil, errors.New("sipacl: protector: want a resolver to resolve host names")
@@ -346,11 +350,21 @@ func (c *protection) addresses(list string) bool {
 func (c *protection) uri(u *sip.Uri) bool {
 	switch u.Scheme {
 	case "sip", "sips":
-		return c.host(u.Host) && c.params(u.UriParams, false) && c.params(u.Headers, false)
+		return c.host(u.Host) && c.params(u.UriParams, false) && c.params(u.Headers, false) && c.routes(u.Headers)
 	case "tel", "urn":
 		return true // leads to no address
 	}
 	return c.refuse(CauseMalformed, u.String(), "scheme")
+}
+
+// routes looks at the Route header fields that a URI asks for.
+func (c *protection) routes(fields sip.HeaderParams) bool {
+	for _, f := range fields {
+		if strings.EqualFold(strings.Trim(unescape(f.K), " \t"), "route") && !c.addresses(unescape(f.V)) {
+			return false
+		}
+	}
+	return true
 }
 
 // params looks at the parameters that lead somewhere else, and refuses those
@@ -394,8 +408,8 @@ func (c *protection) place(s string) bool {
 func (c *protection) host(host string) bool {
 	addrs, kind := readHost(host)
 	for _, a := range addrs {
-		if c.protects(a) {
-			return c.refuse(CauseProtected, host, a.String()+" is protected")
+		if !c.harmless(host, a) {
+			return false
 		}
 	}
 	switch kind {
@@ -407,22 +421,36 @@ func (c *protection) host(host string) bool {
 	return c.refuse(CauseMalformed, host, "neither a canonical address nor a host name")
 }
 
-// protects reports whether a, or an IPv4 address inside it, is protected.
-func (c *protection) protects(a netip.Addr) bool {
+// harmless looks at an address that host leads to.
+func (c *protection) harmless(host string, a netip.Addr) bool {
 	for _, p := range c.cfg.Prefixes {
 		if p.Contains(a) {
-			return true
+			return c.refuse(CauseProtected, host, a.String()+" is protected")
 		}
 	}
+	return c.asked(host, Query{Addr: a}, a.String())
+}
+
+// asked looks for what in the groups of the partition. A partition that cannot
+// answer protects everything.
+func (c *protection) asked(host string, q Query, what string) bool {
+	q.Any = AnyPort | AnyProto | AnySubject
 	for _, g := range c.cfg.Groups {
-		if c.cfg.Partition.CheckAddress(Query{Group: g, Addr: a, Any: AnyPort | AnyProto | AnySubject}).Allowed {
-			return true
+		q.Group = g
+		switch d := c.cfg.Partition.CheckAddress(q); {
+		case d.Allowed:
+			return c.refuse(CauseProtected, host, what+" is protected")
+		case d.Cause != CauseNoAddress:
+			return c.refuse(d.Cause, host, "the partition does not answer")
 		}
 	}
-	return false
+	return true
 }
 
 func (c *protection) name(host string) bool {
+	if c.cfg.HostNames != RefuseHostNames && !c.asked(host, Query{Host: host}, host) {
+		return false
+	}
 	switch c.cfg.HostNames {
 	case PassHostNames:
 		return true
@@ -455,8 +483,8 @@ func (c *protection) resolved(host, name string) bool {
 	}
 	for _, a := range addrs {
 		for _, b := range embedded(plainAddr(a)) {
-			if c.protects(b) {
-				return c.refuse(CauseProtected, host, b.String()+" is protected")
+			if !c.harmless(host, b) {
+				return false
 			}
 		}
 	}

@@ -153,6 +153,8 @@ func TestProtectorLooksWhereverARegisterLeads(t *testing.T) {
 		"Contact: <sip:a@10.0.0.2>;received=\"sip:10.0.0.1:5060\"",
 		"Contact: <sip:a@10.0.0.2>;received=10.0.0.1:5060",
 		"Contact: <sip:a@10.0.0.2?Route=x&maddr=10.0.0.1>",
+		"Contact: <sip:a@10.0.0.2?Route=%3Csip:10.0.0.1;lr%3E>",
+		"Contact: <sip:a@10.0.0.2?rout%65=%3Csip:10.0.0.3%3E,%3Csip:10.0.0.1%3E>",
 		"Contact: <sip:a@10.0.0.2>\nPath: <sip:p@10.0.0.3;lr>, <sip:10.0.0.1;lr>",
 		"Contact: <sip:a@10.0.0.2>\nRoute: <sip:10.0.0.1;lr>",
 		"Path: garbage",
@@ -174,10 +176,39 @@ func TestProtectorLooksWhereverARegisterLeads(t *testing.T) {
 	require.False(t, pass.CheckHost(t.Context(), "10.0.0.1").Allowed)
 }
 
+func TestProtectorWithAPartition(t *testing.T) {
+	const gateways = 3
+	gateway := AddressRow{Group: gateways, Prefix: netip.MustParsePrefix("10.0.0.1/32"), Port: 5060, Proto: ProtoTCP, Pattern: "x*"}
+	name := AddressRow{Group: gateways, Host: "gw.example"}
+	protect := func(partition *Partition, names HostNames) *Protector {
+		p, err := NewProtector(ProtectConfig{Partition: partition, Groups: []GroupID{gateways}, HostNames: names,
+			Resolver: &book{addrs: map[string][]string{"gw.example": {"10.9.9.9"}, "alias.example": {"10.0.0.1"}}}})
+		require.NoError(t, err)
+		return p
+	}
+	p := MustPartition(gateway, name)
+	for host, want := range map[string]Cause{
+		"10.0.0.1": CauseProtected, "[::ffff:10.0.0.1]": CauseProtected, "10.0.0.2": CauseNoAddress,
+		"gw.example": CauseProtected, "GW.Example.": CauseProtected, "other.example": CauseNoAddress,
+	} {
+		require.Equal(t, want, protect(p, PassHostNames).CheckHost(t.Context(), host).Cause, host)
+	}
+	for _, host := range []string{"gw.example", "alias.example"} {
+		require.Equal(t, CauseProtected, protect(p, ResolveHostNames).CheckHost(t.Context(), host).Cause, host)
+	}
+	// A partition that was never loaded knows nothing to be harmless.
+	for _, host := range []string{"10.0.0.2", "other.example"} {
+		d := protect(new(Partition), PassHostNames).CheckHost(t.Context(), host)
+		require.False(t, d.Allowed, host)
+		require.Equal(t, CauseNotLoaded, d.Cause, host)
+	}
+}
+
 func TestProtectorOfNothingIsAnError(t *testing.T) {
 	for _, cfg := range []ProtectConfig{
 		{}, {Groups: []GroupID{1}}, {Partition: MustPartition()},
 		{Prefixes: []netip.Prefix{{}}},
+		{Prefixes: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}, Groups: []GroupID{1}},
 		{Prefixes: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}, HostNames: ResolveHostNames},
 		{Prefixes: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}, HostNames: 9},
 		{Prefixes: []netip.Prefix{netip.MustParsePrefix("::ffff:0:0/90")}},
