@@ -123,35 +123,10 @@ func trustedModel(rows []trustedModelRow, q trustedQuestion, on ruleSwitches) (m
 
 var trustedProto = regexp.MustCompile(`^(any|udp|tcp|tls|sctp|ws|wss)$`)
 
-// trustedPattern matches a POSIX basic expression, with what the recordings
-// use of it, case-sensitive.
+// trustedPattern matches a POSIX basic expression, case-sensitive.
 func trustedPattern(pattern, text string) bool {
-	var b strings.Builder
-	b.WriteString("(?s)")
-	for i := 0; i < len(pattern); i++ {
-		c := pattern[i]
-		switch {
-		case c == '\\' && i+1 < len(pattern) && strings.IndexByte(`(){}|+?`, pattern[i+1]) >= 0:
-			i++
-			b.WriteByte(pattern[i])
-		case c == '\\' && i+1 < len(pattern):
-			i++
-			b.WriteString(regexp.QuoteMeta(pattern[i : i+1]))
-		case strings.IndexByte(`(){}|+?`, c) >= 0:
-			b.WriteString(`\` + string(c))
-		case c == '[':
-			end := i + 1 + strings.IndexByte(pattern[i+1:], ']')
-			if end <= i {
-				return false
-			}
-			b.WriteString(pattern[i : end+1])
-			i = end
-		default:
-			b.WriteByte(c)
-		}
-	}
-	re, err := regexp.Compile(b.String())
-	return err == nil && re.MatchString(text)
+	e, err := parseNaiveBasic(pattern)
+	return err == nil && e.MatchString(text)
 }
 
 func explainTrusted(t *testing.T, r *report, name string, rows []trustedModelRow, q trustedQuestion, allowed bool, rc int, tags []string) {
@@ -263,13 +238,37 @@ func trustedLint(rows []trustedModelRow) map[int]string {
 	return bad
 }
 
-// trustedBadPattern tells what regcomp refuses, as far as recordings go.
+// trustedBadPattern tells what is a load error: what regcomp refuses, what RE2
+// cannot run, and what cannot match.
 func trustedBadPattern(p string) bool {
-	p = regexp.MustCompile(`\\[^(){}]`).ReplaceAllString(p, "")
-	if strings.Count(p, `\(`) != strings.Count(p, `\)`) || strings.Count(p, `\{`) != strings.Count(p, `\}`) {
-		return true
+	_, err := parseNaiveBasic(p)
+	return err != nil || ereRefused(p, true) || doubleRepeat.MatchString(p)
+}
+
+var doubleRepeat = regexp.MustCompile(`[^\\(|^]\*(\*|\\\{)|\\\}(\*|\\\{)`)
+
+// TestTrustedModelReadsBasicExpressions compares the model of a pattern with
+// the recorded verdicts of regcomp(3) and regexec(3).
+func TestTrustedModelReadsBasicExpressions(t *testing.T) {
+	n := 0
+	for line := range jsonLines(t, "testdata/vectors/posix-regex.jsonl.gz") {
+		var q struct{ Kind, Pattern, Subject, Trusted string }
+		decode(t, line, &q)
+		if q.Kind == "header" {
+			continue
+		}
+		e, err := parseNaiveBasic(q.Pattern)
+		got := recorded(err == nil, err == nil && e.MatchString(q.Subject))
+		if want := q.Trusted; strings.HasPrefix(want, "err") {
+			require.Equal(t, "error", got, "%s", line)
+		} else {
+			require.Equal(t, want, got, "%s", line)
+		}
+		_, err = CompileExpression(q.Pattern, TrustedSyntax)
+		require.Equal(t, err != nil, trustedBadPattern(q.Pattern), "%s: %v", line, err)
+		n++
 	}
-	return strings.Contains(regexp.MustCompile(`\[\^?\]?[^]]*\]`).ReplaceAllString(p, ""), "[")
+	require.Positive(t, n)
 }
 
 // trustedTable loads the rows through a database.

@@ -6,22 +6,28 @@ import (
 	"strings"
 )
 
-// naiveERE is a matcher for POSIX extended expressions, case-insensitive, as
-// the GNU C library reads them. It shares nothing with the translator: it
+// naiveERE is a matcher for POSIX expressions as the GNU C library reads them:
+// extended and case-insensitive, or basic and case-sensitive. It shares nothing with the translator: it
 // backtracks over the subject, byte by byte, and knows back-references.
-type naiveERE struct{ match naiveNode }
+type naiveERE struct {
+	match naiveNode
+	exact bool // upper and lower case differ
+}
 
 // naiveNode matches from i on and calls then with each place it may end at,
 // until then is satisfied.
 type naiveNode func(m *naiveMatch, i int, then func(int) bool) bool
 
 type naiveMatch struct {
-	s      string // in upper case
+	s      string // in upper case, unless the case matters
 	groups [10][2]int
 }
 
 func (e naiveERE) MatchString(s string) bool {
-	m := &naiveMatch{s: upperASCII(s)}
+	m := &naiveMatch{s: s}
+	if !e.exact {
+		m.s = upperASCII(s)
+	}
 	for i := range len(s) + 1 {
 		m.groups = [10][2]int{}
 		if e.match(m, i, func(int) bool { return true }) {
@@ -43,24 +49,87 @@ func upperASCII(s string) string {
 
 var errNaive = errors.New("bad expression")
 
-func parseNaive(text string) (e naiveERE, err error) {
+func parseNaive(text string) (naiveERE, error) { return parseNaiveCase(text, false) }
+
+// parseNaiveBasic writes a basic expression as an extended one, which
+// parseNaiveCase reads: an operator has a backslash in the one where it has
+// none in the other.
+func parseNaiveBasic(text string) (e naiveERE, err error) {
+	var b strings.Builder
+	head, bare, open := true, true, 0 // a branch begins here; so far it has "^" at most
+	for i := 0; i < len(text); {
+		token := text[i : i+1]
+		switch {
+		case token == `\` && i+1 < len(text):
+			token = text[i : i+2]
+		case token == "[":
+			if end, _ := bracketEnd(text, i); end < len(text) {
+				token = text[i : end+1]
+			}
+		}
+		i += len(token)
+		rest, begins, first := text[i:], bare, head
+		head = token == `\(` || token == `\|`
+		bare = head || first && token == "^"
+		switch token {
+		case `\(`, `\)`:
+			if open++; token == `\)` {
+				open -= 2
+			}
+			if open < 0 {
+				return e, errNaive
+			}
+			b.WriteString(token[1:])
+		case `\{`, `\}`, `\|`:
+			b.WriteString(token[1:])
+		case `\+`, `\?`:
+			if begins {
+				b.WriteByte('\\')
+			}
+			b.WriteString(token[1:])
+		case "(", ")", "{", "}", "|", "+", "?":
+			b.WriteString(`\` + token)
+		case "*":
+			if begins {
+				b.WriteByte('\\')
+			}
+			b.WriteString(token)
+		case "^":
+			if !first {
+				b.WriteByte('\\')
+			}
+			b.WriteString(token)
+		case "$":
+			if rest != "" && !strings.HasPrefix(rest, `\)`) && !strings.HasPrefix(rest, `\|`) {
+				b.WriteByte('\\')
+			}
+			b.WriteString(token)
+		default:
+			b.WriteString(token)
+		}
+	}
+	return parseNaiveCase(b.String(), true)
+}
+
+func parseNaiveCase(text string, exact bool) (e naiveERE, err error) {
 	defer func() {
 		if v := recover(); v != nil {
 			err = errNaive
 		}
 	}()
-	p := &naiveParser{s: text}
+	p := &naiveParser{s: text, exact: exact}
 	n := p.alternatives(0)
 	if p.i < len(p.s) {
 		return e, errNaive
 	}
-	return naiveERE{n}, nil
+	return naiveERE{n, exact}, nil
 }
 
 type naiveParser struct {
 	s      string
 	i      int
 	groups int
+	exact  bool
 }
 
 func (p *naiveParser) more() bool { return p.i < len(p.s) }
@@ -187,7 +256,9 @@ func (p *naiveParser) atom(depth int) naiveNode {
 		p.i++
 		return p.escape(c)
 	}
-	c = upperASCII(string([]byte{c}))[0]
+	if !p.exact {
+		c = upperASCII(string([]byte{c}))[0]
+	}
 	return naiveByte(func(b byte) bool { return b == c })
 }
 
@@ -295,7 +366,7 @@ func (p *naiveParser) bracket() func(byte) bool {
 	}
 	p.i++
 	return func(b byte) bool {
-		in := set[b] || 'A' <= b && b <= 'Z' && set[b+0x20]
+		in := set[b] || !p.exact && 'A' <= b && b <= 'Z' && set[b+0x20]
 		return in != not
 	}
 }
