@@ -7,6 +7,8 @@ import (
 	"iter"
 	"net/netip"
 	"regexp"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -16,7 +18,8 @@ import (
 func init() { conformance["opensips-misc"] = conformOpenSIPSMisc }
 
 var (
-	miscInsert = regexp.MustCompile(`^insert into (\w+)\(grp,ip,mask,port,proto,context_info\) values\((\d+),'([^']*)',(\d+),0,'any','([^']*)'\)$`)
+	miscInsert = regexp.MustCompile(`(?i)^insert into (\w+) ?\(grp, ?ip, ?mask, ?port, ?proto, ?context_info\) values ?\((\d+), ?'([^']*)', ?(\d+), ?(\d+), ?'(\w+)', ?'([^']*)'\);?$`)
+	miscDelete = regexp.MustCompile(`(?i)^delete from (\w+)(?: where (grp|ip|context_info) ?= ?'?([^']*?)'?)?;?$`)
 	miscRename = regexp.MustCompile(`^alter table (\w+) rename to (\w+)$`)
 )
 
@@ -81,11 +84,16 @@ func conformOpenSIPSMisc(t *testing.T, r *report, lines iter.Seq[[]byte]) {
 		}
 		for _, sql := range v.SQL {
 			if m := miscInsert.FindStringSubmatch(sql); m != nil {
-				var group GroupID = 1
-				if m[2] != "1" {
-					group = 2
+				if r, ok := miscRow(m[2:]); ok {
+					tables[m[1]] = append(tables[m[1]], r)
+				} else {
+					blob = true
 				}
-				tables[m[1]] = append(tables[m[1]], row(group, m[3], m[4], m[5]))
+			} else if m := miscDelete.FindStringSubmatch(sql); m != nil {
+				tables[m[1]] = slices.DeleteFunc(slices.Clone(tables[m[1]]), func(r AddressRow) bool {
+					is := map[string]string{"": m[3], "grp": strconv.Itoa(int(r.Group)), "ip": r.Prefix.Addr().String(), "context_info": r.Info}
+					return is[strings.ToLower(m[2])] == m[3]
+				})
 			} else if m := miscRename.FindStringSubmatch(sql); m != nil {
 				tables[m[2]] = tables[m[1]]
 				delete(tables, m[1])
@@ -111,7 +119,8 @@ func conformOpenSIPSMisc(t *testing.T, r *report, lines iter.Seq[[]byte]) {
 			if p.Partition != nil {
 				name = *p.Partition
 			}
-			d := checkMisc(perm, name, Query{Group: p.Group, Addr: netip.MustParseAddr(p.IP)})
+			addr, _ := netip.ParseAddr(p.IP) // without one nothing matches
+			d := checkMisc(perm, name, Query{Group: p.Group, Addr: addr, Any: AnyPort | AnyProto})
 			if d.Allowed == (p.Rc > 0) && (p.Info == nil || d.Info == *p.Info) {
 				r.agree()
 			} else {
@@ -119,6 +128,16 @@ func conformOpenSIPSMisc(t *testing.T, r *report, lines iter.Seq[[]byte]) {
 			}
 		}
 	}
+}
+
+// miscRow reads group, address, mask, port, protocol and info.
+func miscRow(v []string) (r AddressRow, ok bool) {
+	group, gerr := strconv.ParseUint(v[0], 10, 32)
+	prefix, perr := netip.ParsePrefix(v[1] + "/" + v[2])
+	port, err := strconv.ParseUint(v[3], 10, 16)
+	proto, err2 := ParseProto(v[4])
+	return AddressRow{Group: GroupID(group), Prefix: prefix, Port: uint16(port), Proto: proto, Info: v[5]},
+		gerr == nil && perr == nil && err == nil && err2 == nil
 }
 
 func checkMisc(perm *Permissions, partition string, q Query) Decision {
