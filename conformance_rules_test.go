@@ -424,10 +424,12 @@ func (v *opensipsRule) resolve(q *ruleQuestion) {
 	}
 	base := *v.Basename
 	q.allow, q.deny = file(base+param["allow_suffix"]), file(base+param["deny_suffix"])
+	sameAllow := base+param["allow_suffix"] == param["default_allow_file"]
+	sameDeny := base+param["deny_suffix"] == param["default_deny_file"]
 	switch {
-	case v.Set == "slot-deny-shared":
+	case sameDeny && !sameAllow: // loaded already, with these allow rules
 		q.quirk, q.quirkAllow, q.quirkDen = "rule-pair", file(param["default_allow_file"]), q.deny
-	case v.Set == "slot-allow-shared":
+	case sameAllow && !sameDeny: // a new pair, and the allow file is not loaded again
 		q.quirk, q.quirkDen = "rule-pair", q.deny
 	case strings.HasPrefix(base, "@D@/"):
 		base = strings.TrimPrefix(base, "@D@/")
