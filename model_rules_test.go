@@ -602,7 +602,16 @@ func modelCanonical(text string, keepPort bool) string {
 		user, _, _ := strings.Cut(p[2], ":")
 		out += decode(user) + "@"
 	}
-	out += strings.ToLower(strings.TrimSuffix(p[3], "."))
+	host := strings.ToLower(strings.TrimSuffix(p[3], "."))
+	if inner := strings.Trim(host, "[]"); "["+inner+"]" == host && strings.Contains(inner, ":") {
+		if ip := net.ParseIP(inner); ip != nil {
+			host = "[" + ip.String() + "]"
+			if ip.To4() != nil {
+				host = ip.String()
+			}
+		}
+	}
+	out += host
 	if keepPort {
 		out += p[4]
 	}

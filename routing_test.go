@@ -107,6 +107,8 @@ func TestRuleDecisions(t *testing.T) {
 		{"rule-canonical header forges", `"@example\.com$" : ALL`, denyAll, routing("sip:eve@example.net?x=example.com", "sip:b@h"), CauseDenyRule},
 		{"rule-canonical parameter evades", "", `ALL : "@gw\.example$"`, routing("sip:a@b", "sip:1@gw.example;x=y"), CauseDenyRule},
 		{"rule-canonical port on the left evades", "", `"^sip:eve@example\.net$" : ALL`, routing("sip:eve@example.net:5060", "sip:b@h"), CauseDenyRule},
+		{"rule-canonical IPv6 spelling evades", "", `ALL : "@\[2001:db8::1\]$"`, routing("sip:a@b", "sip:1@[2001:db8:0:0::1]"), CauseDenyRule},
+		{"rule-canonical IPv4-mapped evades", "", `ALL : "@192\.0\.2\.1$"`, routing("sip:a@b", "sip:1@[::ffff:192.0.2.1]"), CauseDenyRule},
 		{"rule-canonical escape evades", "", `ALL : "^sip:900"`, routing("sip:a@b", "sip:%3900@h"), CauseDenyRule},
 		{"rule-canonical decoded once only", "", `ALL : "^sip:900"`, routing("sip:a@b", "sip:%253900@h"), CauseDefault},
 		{"rule-canonical reserved stays", "", `ALL : "@x@"`, routing("sip:a@b", "sip:u%40x@h"), CauseDefault},

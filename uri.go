@@ -25,7 +25,7 @@ type texts struct{ plain, canonical string }
 // printable ASCII only. See decisions rule-length and rule-control.
 func (t texts) valid() bool {
 	if len(t.plain) > maxText {
-		return false // the canonical text is never longer
+		return false // the canonical text is longer by a byte at most
 	}
 	for i := range len(t.plain) {
 		if c := t.plain[i]; c < ' ' || c >= 0x7f {
@@ -230,8 +230,8 @@ func quoted(s string) bool {
 
 // canonicalText gives the canonical form of a text: of a SIP URI the password,
 // port, parameters and headers dropped, escapes of unreserved characters
-// decoded once, the host in lower case without a trailing dot; of a tel URI the
-// parameters dropped. keepPort keeps the port, for questions that are about
+// decoded once, the host in lower case without a trailing dot, an IPv6 address
+// in its canonical spelling; of a tel URI the parameters dropped. keepPort keeps the port, for questions that are about
 // it. What is no URI stays as it is.
 //
 // It allocates only if that changes something.
@@ -260,7 +260,7 @@ func appendCanonical(b []byte, s string, keepPort bool) []byte {
 			hostPort = rest
 		}
 		host, port := cutPort(hostPort)
-		b = appendLower(b, strings.TrimSuffix(host, "."))
+		b = appendHost(b, strings.TrimSuffix(host, "."))
 		if keepPort {
 			b = append(b, port...)
 		}
@@ -289,6 +289,22 @@ func cutPort(s string) (host, port string) {
 		return s[:i], s[i:]
 	}
 	return s, ""
+}
+
+// appendHost appends a host in lower case, and an IPv6 address in its one
+// canonical spelling (RFC 5952); an IPv4-mapped one is the IPv4 address.
+func appendHost(b []byte, host string) []byte {
+	if len(host) > 2 && host[0] == '[' && host[len(host)-1] == ']' {
+		a, err := netip.ParseAddr(host[1 : len(host)-1])
+		switch {
+		case err != nil || a.Is4() || a.Zone() != "":
+		case a.Is4In6():
+			return a.Unmap().AppendTo(b)
+		default:
+			return append(a.AppendTo(append(b, '[')), ']')
+		}
+	}
+	return appendLower(b, host)
 }
 
 func appendLower(b []byte, s string) []byte {
