@@ -166,9 +166,10 @@ func ereRefused(text string, basic bool) bool {
 		case "(":
 			repeats = append(repeats, 1)
 		case ")":
-			if last = repeats[top]; top > 0 {
+			last = 1 // it closes nothing: a character
+			if top > 0 {
+				last = repeats[top]
 				repeats = repeats[:top]
-				top--
 			}
 		case "{":
 			last *= highest(text[i:])
@@ -226,7 +227,7 @@ func TestRuleEREIsNarrow(t *testing.T) {
 		{`\d`, false, true, false}, {`[\d]`, false, false, true}, {`\D`, false, false, true}, {`\\d`, false, false, true},
 		{`\w\s\b`, false, false, true},
 		{`a{1001}`, false, true, false}, {`a{1000}`, false, false, true}, {`a\{1001}`, false, false, true},
-		{`(a{32}){32}`, false, true, false}, {`(a{600})(b{600})`, false, false, true}, {`a{31}{32}`, false, false, true},
+		{`(a{32}){32}`, false, true, false}, {`(a{600})(b{600})`, false, false, true}, {`a{31}{32}`, false, false, true}, {`\(a{40}){40}`, false, false, true}, {`(a{40}){40}b`, false, true, false},
 		{`a{2}|b{700}`, false, false, true}, {`(a{600})b{2}`, false, false, true}, {`(a{600}b){2}`, false, true, false},
 		{`[[.hyphen.]]`, false, true, false}, {`[[.-.]]`, false, false, true}, {`[]\d]`, false, false, true}, {`[^]\d]`, false, false, true},
 		{`\d`, true, true, false}, {`a\{1001\}`, true, true, false}, {`a{1001}`, true, false, true}, {`\(a\)\1`, true, true, false},

@@ -147,10 +147,11 @@ func (c *ruleConformance) explainLoad(q ruleQuestion, load ruleLoad, want string
 			return nil, fmt.Errorf("load error %w", load.err)
 		}
 		q.optional = true
-		if ids, err := c.explain(q, want); err != nil || len(ids) > 0 {
-			return nil, fmt.Errorf("without files and Optional: %v %w", ids, err)
+		ids, err := c.explain(q, want)
+		if err != nil {
+			return nil, fmt.Errorf("without files and Optional: %w", err)
 		}
-		return []string{"rule-missing"}, nil
+		return append([]string{"rule-missing"}, ids...), nil
 	}
 	bad := c.lint(q)
 	var ids []string

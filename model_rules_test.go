@@ -709,7 +709,7 @@ func (m *ruleModel) lintLine(line string) string {
 			return "rule-long"
 		case m.compile(e) == nil:
 			return "rule-badline"
-		case lintERE(e):
+		case ereRefused(e, false):
 			return "rule-ere"
 		}
 	}
@@ -719,27 +719,6 @@ func (m *ruleModel) lintLine(line string) string {
 // lintMask hides what is quoted.
 func lintMask(line string) string {
 	return regexp.MustCompile(`"[^"]*"`).ReplaceAllStringFunc(line, func(q string) string { return strings.Repeat("Q", len(q)) })
-}
-
-// lintERE tells which expressions that regcomp accepts are refused: those that
-// RE2 cannot run and those that can never match.
-func lintERE(e string) bool {
-	outside := regexp.MustCompile(`\[\^?\]?(\[[:.=][^]]*[:.=]\]|[^]])*\]`)
-	if regexp.MustCompile(`\[[.=][^].=][^].=]+[.=]\]`).MatchString(e) {
-		return true
-	}
-	rest := outside.ReplaceAllString(regexp.MustCompile(`\\\\`).ReplaceAllString(e, "Q"), "Q")
-	if regexp.MustCompile(`\\([1-9<>]|[ac-rt-vx-z])`).MatchString(rest) {
-		return true
-	}
-	for _, r := range regexp.MustCompile(`\{([0-9]*),?([0-9]*)\}`).FindAllStringSubmatch(rest, -1) {
-		for _, n := range r[1:] {
-			if v, _ := strconv.Atoi(n); v > 1000 {
-				return true
-			}
-		}
-	}
-	return false
 }
 
 // smallest gives the fewest decisions that make the model give want.

@@ -162,7 +162,11 @@ func (p *naiveParser) sequence(depth int) naiveNode {
 }
 
 func (p *naiveParser) repeated(depth int) naiveNode {
+	start := p.i
 	n := p.atom(depth)
+	if naiveAnchor(p.s[start:p.i]) {
+		return n // a repeat has nothing to repeat
+	}
 	for p.more() {
 		lo, hi := 0, -1
 		switch p.s[p.i] {
@@ -189,6 +193,10 @@ func (p *naiveParser) repeated(depth int) naiveNode {
 		n = naiveRepeat(n, lo, hi)
 	}
 	return n
+}
+
+func naiveAnchor(s string) bool {
+	return s == "^" || s == "$" || len(s) == 2 && s[0] == '\\' && strings.IndexByte("bB<>`'", s[1]) >= 0
 }
 
 func naiveNumber(s string, def int) int {
