@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -25,7 +26,10 @@ func TestMain(m *testing.M) {
 
 func startProxy(t *testing.T, cfg config) (*server, *siptest.Log) {
 	log := new(siptest.Log)
-	cfg.listen, cfg.log = "127.0.0.1:0", log
+	cfg.log = log
+	if cfg.listen == "" {
+		cfg.listen = "127.0.0.1:0"
+	}
 	if cfg.db == "" {
 		cfg.db = filepath.Join(t.TempDir(), "proxy.db")
 	}
@@ -201,8 +205,10 @@ func TestForwardsToTargetAndToOthers(t *testing.T) {
 func TestRefusesLoopsAndForeignRoutes(t *testing.T) {
 	addr, got := callee(t)
 	s, _ := startProxy(t, config{})
-	self, _ := startProxy(t, config{})
-	self.target = self.addr.String()
+	udp, tcp, free, err := socket.Both("127.0.0.1:0")
+	require.NoError(t, err)
+	require.NoError(t, errors.Join(udp.Close(), tcp.Close()))
+	self, _ := startProxy(t, config{listen: free.String(), target: free.String()})
 	for _, c := range []struct {
 		to, extra string
 		s         *server
