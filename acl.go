@@ -218,8 +218,8 @@ type ACL struct {
 	loaded   bool // was defined somewhere, and may be without rules
 	rules    []ACLRule
 
-	index *trie.Trie
-	last  []uint32 // by node: 1 + the last rule that covers its prefix
+	index *trie.Trie[uint32] // 1 + the last rule that covers the prefix
+	later []uint32           // by rule: 1 + a later one that covers all it covers
 	shut  [2]uint32
 	// shut[0] is 1 + the rule that refuses all of IPv4 because it denies all
 	// of IPv6, shut[1] the other way round; 0 is none.
@@ -290,16 +290,20 @@ func MustACL(name string, lines ...string) *ACL {
 // the last rule among its own and its parent's.
 func (a *ACL) build() {
 	a.loaded = a.loaded || len(a.rules) > 0
-	prefixes := make([]netip.Prefix, len(a.rules))
+	var b trie.Builder
 	for i, r := range a.rules {
-		prefixes[i] = r.Prefix.Masked()
+		b.Add(r.Prefix.Masked(), uint32(i))
 	}
-	a.index = trie.Build(prefixes)
-	a.last = make([]uint32, a.index.Len())
-	for n := range a.index.All { // a prefix comes before those it covers
-		own := a.index.Entries(n)
-		a.last[n] = max(own[len(own)-1]+1, a.last[a.index.Parent(n)])
-	}
+	a.later = make([]uint32, len(a.rules))
+	a.index = trie.Build(&b, func(_ trie.Node, above uint32, own []uint32) uint32 {
+		last := max(own[len(own)-1]+1, above)
+		for _, rule := range own {
+			if rule+1 != last {
+				a.later[rule] = last
+			}
+		}
+		return last
+	})
 	a.shut = a.shutFamilies()
 }
 
@@ -390,7 +394,8 @@ func (a *ACL) decide(addr netip.Addr) (Cause, int) {
 	case !addr.IsValid():
 		return CauseMalformed, -1
 	}
-	if rule := int(a.last[a.index.Longest(addr)]) - 1; rule >= 0 {
+	if n := a.index.Longest(addr); n != 0 {
+		rule := int(*a.index.Value(n)) - 1
 		if a.rules[rule].Sense == Permit {
 			return CausePermit, rule
 		}
@@ -485,7 +490,6 @@ func (a *ACL) warnings() (all []string) {
 			warn(a.rules[rule-1].Origin, "denies all of %s and says nothing of %s, which is refused too", familyName(1-f), familyName(f))
 		}
 	}
-	later := a.overruled()
 	for i, r := range a.rules {
 		if r.bare && r.Prefix.Addr().IsUnspecified() {
 			warn(r.Origin, "%s is one address; everything is %s/0", r, r.Prefix.Addr())
@@ -493,25 +497,12 @@ func (a *ACL) warnings() (all []string) {
 		if p := r.masked().Prefix; p != r.Prefix {
 			warn(r.Origin, "%s has host bits set, it covers %s", r, p)
 		}
-		if later[i] > 0 {
-			by := a.rules[later[i]-1]
+		if a.later[i] > 0 {
+			by := a.rules[a.later[i]-1]
 			warn(r.Origin, "%s never decides: %s at %s comes later and covers it", r.masked(), by.masked(), by.Origin)
 		}
 	}
 	return all
-}
-
-// overruled gives, by rule, 1 + the later rule that covers all it covers.
-func (a *ACL) overruled() []uint32 {
-	later := make([]uint32, len(a.rules))
-	for n := range a.index.All {
-		for _, rule := range a.index.Entries(n) {
-			if last := a.last[n]; last != rule+1 {
-				later[rule] = last
-			}
-		}
-	}
-	return later
 }
 
 func familyName(f int) string { return [...]string{"IPv4", "IPv6"}[f] }

@@ -10,7 +10,8 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/sipacl/sipacl/internal/trie"
+	"github.com/sipacl/sipacl/internal/rowindex"
+	"github.com/sipacl/sipacl/internal/textset"
 )
 
 // Table is one immutable generation of an address table. It is safe for
@@ -20,28 +21,37 @@ import (
 // Among several rows that match, the one with the longest prefix wins, and
 // among those with the same prefix the first one of the source.
 type Table struct {
-	trie     *trie.Trie
-	byPrefix []uint32 // the trie's entries -> rows
-	byHost   []uint32 // rows with a host name, sorted by it, then in source order
-	rows     []row    // in source order
-	texts    []string // [0] is ""
-	patterns []Pattern
+	index    *rowindex.Index // nil in the zero Table
+	rows     []row           // in source order
+	names    []nameRow       // those that hold a host name, in source order
+	byName   []uint32        // names, sorted by it
+	notes    []note
+	texts    textset.Set
+	patterns []Pattern // [0] is none
 	gen      uint64
 	suspect  []string // what is likely not meant
 }
 
-// row is an AddressRow without pointers, 32 bytes.
+// row is what only a decision tells of an AddressRow. It is 12 bytes, without
+// pointers; prefix, group, port, protocol and pattern are in the index.
 type row struct {
-	node    trie.Node // of its prefix; 0 for a host name
-	host    uint32    // texts: the host name
-	group   GroupID
-	pattern uint32 // patterns; 0 is none
-	info    uint32 // texts
-	origin  uint32 // texts: Origin.Name
-	line    uint32
-	port    uint16
-	proto   Proto
-	unit    Unit
+	at   rowindex.Ref // 0 for a host name
+	line uint32
+	note uint32
+}
+
+// note is what many rows have in common: numbers of texts.
+type note struct {
+	info   uint32
+	origin uint32 // Origin.Name
+	unit   Unit
+}
+
+// nameRow is a row with a host name.
+type nameRow struct {
+	row  uint32
+	host uint32 // texts
+	key  rowindex.Key
 }
 
 // NewTable builds a table. Rows that are not valid, and errors among rows,
@@ -62,14 +72,11 @@ func NewTable(rows iter.Seq2[AddressRow, error]) (*Table, error) {
 // is how many rows there may be, which saves moving them about.
 func buildTable(rows iter.Seq2[AddressRow, error], expected int) (*Table, []error) {
 	b := tableBuilder{
-		table: &Table{
-			texts: []string{""}, patterns: []Pattern{{}},
-			rows: make([]row, 0, expected), byPrefix: make([]uint32, 0, expected),
-		},
-		prefixes: make([]netip.Prefix, 0, expected),
-		texts:    map[string]uint32{"": 0},
+		table:    &Table{patterns: []Pattern{{}}, rows: make([]row, 0, expected)},
 		patterns: map[string]uint32{"": 0},
+		notes:    map[note]uint32{},
 	}
+	b.index.Grow(expected)
 	var errs []error
 	for r, err := range rows {
 		if err == nil {
@@ -88,87 +95,87 @@ func buildTable(rows iter.Seq2[AddressRow, error], expected int) (*Table, []erro
 
 type tableBuilder struct {
 	table    *Table
-	prefixes []netip.Prefix
-	texts    map[string]uint32
+	index    rowindex.Builder
+	texts    textset.Builder
+	notes    map[note]uint32
 	patterns map[string]uint32
 }
 
 func (b *tableBuilder) add(r AddressRow) error {
-	r, err := r.valid()
-	if err != nil {
+	if err := r.clean(); err != nil {
 		return err
 	}
+	key := rowindex.Key{Group: uint32(r.Group), Port: r.Port, Proto: uint8(r.Proto)}
+	var err error
+	if key.Pattern, err = b.pattern(&r); err != nil {
+		return err
+	}
+	t := b.table
+	if r.Host == "" {
+		b.suspect(&r)
+		r.Prefix = r.Prefix.Masked()
+	} else {
+		t.names = append(t.names, nameRow{uint32(len(t.rows)), b.texts.Number(r.Host), key})
+	}
+	b.index.Add(r.Prefix, key)
+	t.rows = append(t.rows, row{line: uint32(r.Origin.Line), note: b.note(&r)})
+	return nil
+}
+
+// pattern returns the index of the row's pattern in patterns.
+func (b *tableBuilder) pattern(r *AddressRow) (uint32, error) {
 	p, ok := b.patterns[r.Pattern]
 	if !ok {
 		compiled, err := CompilePattern(r.Pattern)
 		if err != nil {
-			return &LoadError{Origin: r.Origin, Column: "pattern", Value: r.Pattern, Err: err}
+			return 0, &LoadError{Origin: r.Origin, Column: "pattern", Value: r.Pattern, Err: err}
 		}
 		p = uint32(len(b.table.patterns))
 		b.table.patterns = append(b.table.patterns, compiled)
-		b.patterns[r.Pattern] = p
+		b.patterns[strings.Clone(r.Pattern)] = p
 	}
-	if r.Host == "" {
-		b.suspect(r)
-		r.Prefix = r.Prefix.Masked()
-		b.prefixes = append(b.prefixes, r.Prefix)
-		b.table.byPrefix = append(b.table.byPrefix, uint32(len(b.table.rows)))
-	} else {
-		b.table.byHost = append(b.table.byHost, uint32(len(b.table.rows)))
+	return p, nil
+}
+
+// note returns the index of the row's note in notes.
+func (b *tableBuilder) note(r *AddressRow) uint32 {
+	n := note{b.texts.Number(r.Info), b.texts.Number(r.Origin.Name), r.Origin.Unit}
+	i, ok := b.notes[n]
+	if !ok {
+		i = uint32(len(b.table.notes))
+		b.table.notes = append(b.table.notes, n)
+		b.notes[n] = i
 	}
-	b.table.rows = append(b.table.rows, row{
-		host:    b.text(r.Host),
-		group:   r.Group,
-		pattern: p,
-		info:    b.text(r.Info),
-		origin:  b.text(r.Origin.Name),
-		line:    uint32(r.Origin.Line),
-		port:    r.Port,
-		proto:   r.Proto,
-		unit:    r.Origin.Unit,
-	})
-	return nil
+	return i
 }
 
 // suspect notes an IPv6 host with the mask that both schemas default to.
-func (b *tableBuilder) suspect(r AddressRow) {
+func (b *tableBuilder) suspect(r *AddressRow) {
 	if r.Prefix.Addr().Is6() && r.Prefix.Bits() == 32 && r.Prefix != r.Prefix.Masked() {
 		b.table.suspect = append(b.table.suspect, fmt.Sprintf(
 			"%s: %s is the whole of %s; a host has mask 128", r.Origin, r.Prefix, r.Prefix.Masked()))
 	}
 }
 
-// text returns the index of s in texts.
-func (b *tableBuilder) text(s string) uint32 {
-	i, ok := b.texts[s]
-	if !ok {
-		i = uint32(len(b.table.texts))
-		s = strings.Clone(s)
-		b.table.texts = append(b.table.texts, s)
-		b.texts[s] = i
-	}
-	return i
-}
-
 func (b *tableBuilder) finish() *Table {
 	t := b.table
-	t.trie = trie.Build(b.prefixes)
-	for n := range t.trie.All {
-		for _, e := range t.trie.Entries(n) {
-			t.rows[t.byPrefix[e]].node = n
-		}
+	t.texts = b.texts.Set()
+	t.index = rowindex.Build(&b.index, func(row uint32, at rowindex.Ref) { t.rows[row].at = at })
+	t.rows, t.notes = slices.Clip(t.rows), slices.Clip(t.notes)
+	for i := range t.names {
+		t.byName = append(t.byName, uint32(i))
 	}
-	slices.SortStableFunc(t.byHost, func(a, b uint32) int { return cmp.Compare(t.hostOf(a), t.hostOf(b)) })
+	slices.SortStableFunc(t.byName, func(a, b uint32) int { return cmp.Compare(t.hostOf(a), t.hostOf(b)) })
 	return t
 }
 
-func (t *Table) hostOf(i uint32) string { return t.texts[t.rows[i].host] }
+func (t *Table) hostOf(name uint32) string { return t.texts.At(t.names[name].host) }
 
-// valid returns the row with its prefix unmapped and its host name in lower
-// case, or what is wrong with it.
-func (r AddressRow) valid() (AddressRow, error) {
-	bad := func(column, value, format string, args ...any) (AddressRow, error) {
-		return AddressRow{}, &LoadError{Origin: r.Origin, Column: column, Value: value, Err: fmt.Errorf(format, args...)}
+// clean brings the prefix and the host name into the one form that is
+// compared, or tells what is wrong with the row.
+func (r *AddressRow) clean() error {
+	bad := func(column, value, format string, args ...any) error {
+		return &LoadError{Origin: r.Origin, Column: column, Value: value, Err: fmt.Errorf(format, args...)}
 	}
 	if int(r.Proto) >= len(protoNames) {
 		return bad("proto", r.Proto.String(), "want a known protocol")
@@ -185,7 +192,7 @@ func (r AddressRow) valid() (AddressRow, error) {
 			return bad("host", r.Host, "want a host name or a prefix, not both")
 		}
 		r.Host = name
-		return r, nil
+		return nil
 	}
 	if !r.Prefix.IsValid() {
 		return bad("ip", r.Prefix.String(), "want an address and a mask")
@@ -196,7 +203,7 @@ func (r AddressRow) valid() (AddressRow, error) {
 		}
 		r.Prefix = netip.PrefixFrom(r.Prefix.Addr().Unmap(), r.Prefix.Bits()-96)
 	}
-	return r, nil
+	return nil
 }
 
 // Len returns the number of rows.
@@ -218,24 +225,23 @@ func (t *Table) Generation() uint64 {
 
 // CheckAddress reports whether a row matches q, and which. It allocates
 // nothing, takes no lock and reads no clock.
-func (t *Table) CheckAddress(q Query) Decision {
-	d := Decision{Cause: CauseNoAddress, Source: q.source(), Right: q.Host}
-	if t == nil || t.trie == nil {
-		d.Cause = CauseNotLoaded
-		return d
-	}
-	t.scan(&q, func(i uint32, m miss) bool {
-		if m != matched {
-			return true
-		}
+func (t *Table) CheckAddress(q Query) (d Decision) {
+	d.Source, d.Right = q.source(), q.Host
+	switch i, ok := t.first(&q); {
+	case ok:
 		t.decide(&d, i)
-		return false
-	})
-	if !d.Allowed && !q.valid() {
+	case !t.loaded():
+		d.Cause = CauseNotLoaded
+	case !q.valid():
 		d.Cause = CauseMalformed
+	default:
+		d.Cause = CauseNoAddress
 	}
 	return d
 }
+
+// loaded reports whether t was built.
+func (t *Table) loaded() bool { return t != nil && t.index != nil }
 
 // CheckSource is CheckAddress for a source that came from a socket. Its port
 // and protocol are compared as they are: a datagram with source port 0
@@ -258,11 +264,11 @@ func (t *Table) AddressGroup(s Source) Decision {
 // first, then in the order of the source.
 func (t *Table) Matches(q Query) iter.Seq[Decision] {
 	return func(yield func(Decision) bool) {
-		if t == nil || t.trie == nil {
+		if !t.loaded() {
 			return
 		}
 		t.scan(&q, func(i uint32, m miss) bool {
-			if m != matched {
+			if m != rowindex.Matched {
 				return true
 			}
 			d := Decision{Source: q.source(), Right: q.Host}
@@ -294,12 +300,12 @@ func (t *Table) Groups(s Source) iter.Seq[GroupID] {
 // and what kept it from matching.
 func (t *Table) Explain(q Query) Trace {
 	tr := Trace{Decision: t.CheckAddress(q)}
-	if t == nil || t.trie == nil {
+	if !t.loaded() {
 		return tr
 	}
 	t.scan(&q, func(i uint32, m miss) bool {
 		r := t.row(i)
-		tr.Steps = append(tr.Steps, Step{Origin: r.Origin, Text: r.String(), Matched: m == matched, Note: m.note(q, r)})
+		tr.Steps = append(tr.Steps, Step{Origin: r.Origin, Text: r.String(), Matched: m == rowindex.Matched, Note: missNote(m, q, r)})
 		return true
 	})
 	return tr
@@ -413,63 +419,92 @@ func (t *Table) sum() uint64 {
 func (t *Table) decide(d *Decision, i uint32) {
 	r := &t.rows[i]
 	d.Allowed, d.Cause = true, CauseAddress
-	d.Group = r.group
-	d.Info = t.texts[r.info]
+	d.Group = GroupID(t.key(i).Group)
+	d.Info = t.texts.At(t.notes[r.note].info)
 	d.Origin = t.origin(r)
-	if r.node != 0 {
-		d.Prefix = t.trie.Prefix(r.node)
-	}
+	d.Prefix = t.index.Prefix(r.at)
 }
 
 func (t *Table) origin(r *row) Origin {
-	return Origin{Name: t.texts[r.origin], Line: int(r.line), Unit: r.unit}
+	n := &t.notes[r.note]
+	return Origin{Name: t.texts.At(n.origin), Line: int(r.line), Unit: n.unit}
+}
+
+// key returns what row i asks beside the address or name.
+func (t *Table) key(i uint32) rowindex.Key {
+	if at := t.rows[i].at; at != 0 {
+		return t.index.Key(at)
+	}
+	return t.name(i).key
+}
+
+// name returns row i, which holds a host name.
+func (t *Table) name(i uint32) *nameRow {
+	n, _ := slices.BinarySearchFunc(t.names, i, func(n nameRow, i uint32) int { return cmp.Compare(n.row, i) })
+	return &t.names[n]
 }
 
 func (t *Table) row(i uint32) AddressRow {
-	r := &t.rows[i]
+	r, key := &t.rows[i], t.key(i)
 	a := AddressRow{
-		Group:   r.group,
-		Host:    t.texts[r.host],
-		Port:    r.port,
-		Proto:   r.proto,
-		Pattern: t.patterns[r.pattern].String(),
-		Info:    t.texts[r.info],
+		Group:   GroupID(key.Group),
+		Prefix:  t.index.Prefix(r.at),
+		Port:    key.Port,
+		Proto:   Proto(key.Proto),
+		Pattern: t.patterns[key.Pattern].String(),
+		Info:    t.texts.At(t.notes[r.note].info),
 		Origin:  t.origin(r),
 	}
-	if r.node != 0 {
-		a.Prefix = t.trie.Prefix(r.node)
+	if r.at == 0 {
+		a.Host = t.texts.At(t.name(i).host)
 	}
 	return a
+}
+
+// first returns the row that wins: of those that match q the one with the
+// longest prefix, and among those with the same the first of the source.
+func (t *Table) first(q *Query) (i uint32, ok bool) {
+	if !t.loaded() || !q.valid() {
+		return 0, false
+	}
+	if q.Host == "" {
+		ask := q.question()
+		return t.index.First(t.index.Longest(plainAddr(q.Addr)), &ask, func(p uint32) bool { return t.fits(p, q) })
+	}
+	t.scanHost(q, func(row uint32, m miss) bool {
+		if m == rowindex.Matched {
+			i, ok = row, true
+		}
+		return !ok
+	})
+	return i, ok
 }
 
 // scan visits the rows whose prefix covers the address of q, or that hold its
 // host name, longest prefix first and then in source order, and says what
 // keeps each from matching. It ends when visit returns false.
 func (t *Table) scan(q *Query, visit func(i uint32, m miss) bool) {
-	if !q.valid() {
-		return
-	}
-	if q.Host != "" {
+	switch {
+	case !q.valid():
+	case q.Host != "":
 		t.scanHost(q, visit)
-		return
-	}
-	for n := t.trie.Longest(plainAddr(q.Addr)); n != 0; n = t.trie.Parent(n) {
-		for _, e := range t.trie.Entries(n) {
-			i := t.byPrefix[e]
-			if !visit(i, t.compare(&t.rows[i], q)) {
-				return
-			}
-		}
+	default:
+		ask := q.question()
+		t.index.Each(t.index.Longest(plainAddr(q.Addr)), func(i uint32, k *rowindex.Key) bool {
+			return visit(i, t.compare(k, q, &ask))
+		})
 	}
 }
 
 func (t *Table) scanHost(q *Query, visit func(i uint32, m miss) bool) {
 	name := strings.TrimSuffix(q.Host, ".")
-	at, _ := slices.BinarySearchFunc(t.byHost, name, func(i uint32, name string) int {
+	at, _ := slices.BinarySearchFunc(t.byName, name, func(i uint32, name string) int {
 		return compareFold(t.hostOf(i), name)
 	})
-	for _, i := range t.byHost[at:] {
-		if compareFold(t.hostOf(i), name) != 0 || !visit(i, t.compare(&t.rows[i], q)) {
+	ask := q.question()
+	for _, i := range t.byName[at:] {
+		n := &t.names[i]
+		if compareFold(t.hostOf(i), name) != 0 || !visit(n.row, t.compare(&n.key, q, &ask)) {
 			return
 		}
 	}
@@ -499,44 +534,42 @@ func (q *Query) source() Source {
 	return Source{plainAddr(q.Addr), q.Port, q.Proto}
 }
 
-// miss is the first thing that keeps a row from matching.
-type miss uint8
+// The index has the same flags and the same number for no protocol.
+var _ = [1]bool{}[uint8(ProtoNone)^rowindex.NoProto|uint8(AnyGroup|AnyPort|AnyProto)^uint8(rowindex.AnyGroup|rowindex.AnyPort|rowindex.AnyProto)]
 
-const (
-	matched miss = iota
-	otherGroup
-	otherPort
-	otherProto
-	otherSubject
-)
-
-// compare asks the row all but its address, cheapest first.
-func (t *Table) compare(r *row, q *Query) miss {
-	switch {
-	case r.group != q.Group && q.Any&AnyGroup == 0:
-		return otherGroup
-	case r.port != 0 && r.port != q.Port && q.Any&AnyPort == 0:
-		return otherPort
-	case r.proto == ProtoNone || q.Proto == ProtoNone:
-		return otherProto
-	case r.proto != ProtoAny && r.proto != q.Proto && q.Any&AnyProto == 0:
-		return otherProto
-	case r.pattern != 0 && q.Any&AnySubject == 0 && !t.patterns[r.pattern].Match(q.Subject):
-		return otherSubject
-	}
-	return matched
+// question is the part of q that the index compares.
+func (q *Query) question() rowindex.Question {
+	return rowindex.Question{Group: uint32(q.Group), Port: q.Port, Proto: uint8(q.Proto), Any: rowindex.Any(q.Any)}
 }
 
-// note tells a person what was different.
-func (m miss) note(q Query, r AddressRow) string {
+// miss is the first thing that keeps a row from matching.
+type miss = rowindex.Miss
+
+// compare asks the row all but its address, cheapest first. ask is the
+// question of q.
+func (t *Table) compare(k *rowindex.Key, q *Query, ask *rowindex.Question) miss {
+	m := k.Compare(ask)
+	if m == rowindex.Matched && k.Pattern != 0 && !t.fits(k.Pattern, q) {
+		m = rowindex.OtherSubject
+	}
+	return m
+}
+
+// fits asks a pattern about the subject.
+func (t *Table) fits(pattern uint32, q *Query) bool {
+	return q.Any&AnySubject != 0 || t.patterns[pattern].Match(q.Subject)
+}
+
+// missNote tells a person what was different.
+func missNote(m miss, q Query, r AddressRow) string {
 	switch m {
-	case otherGroup:
+	case rowindex.OtherGroup:
 		return fmt.Sprintf("group %d was asked", q.Group)
-	case otherPort:
+	case rowindex.OtherPort:
 		return fmt.Sprintf("port is %d", q.Port)
-	case otherProto:
+	case rowindex.OtherProto:
 		return fmt.Sprintf("protocol is %s", q.Proto)
-	case otherSubject:
+	case rowindex.OtherSubject:
 		return fmt.Sprintf("subject is %q", shorten(q.Subject))
 	}
 	return ""

@@ -1,198 +1,151 @@
 // Package trie finds the prefixes that cover an address, most specific first.
 //
-// A Trie is a path-compressed binary tree over the distinct prefixes, one
-// root a family, all nodes in one slice without pointers, so that the garbage
-// collector never looks inside:
+// A Trie holds its distinct prefixes as nodes in one slice, sorted, IPv4
+// before IPv6, each with the number of the next wider prefix that covers it.
+// Of 10.0.0.0/8, 10.1.0.0/16, 10.1.2.3/32 and 2001:db8::/32:
 //
-//	10.0.0.0/8        1 entry node, parent 0 (none)
-//	├ 10.1.0.0/16     2 entry node, parent 1
-//	└ 10.128.0.0/15   3 branch node: no prefix of the table ends here
-//	  ├ 10.128.0.0/16 4 entry node, parent 1: the nearest *entry* above
-//	  └ 10.129.0.0/16 5 entry node, parent 1
+//	node  addr      bits  parent  value
+//	1     10.0.0.0   8    0       the caller's, for example its first row
+//	2     10.1.0.0   16   1
+//	3     10.1.2.3   32   2
+//	4     -          32   0       its address is in six.keys[0]
 //
-// A lookup descends by the bit after each node's prefix and keeps the last
-// entry node that covers the address; Parent climbs from there.
+// A lookup finds the longest prefix and climbs by parent from there. How it
+// is found is drawn in four.go and six.go; in both, most of what scanners
+// send ends at a bit map that fits the processor's cache. A value is part of
+// its node, so that a hit reads prefix, parent and value in one cache line.
+// No slice holds a pointer: the garbage collector never looks inside.
 package trie
 
 import (
-	"cmp"
 	"encoding/binary"
 	"math/bits"
 	"net/netip"
-	"slices"
 )
 
 // Node is a prefix of the table. 0 is none.
 type Node uint32
 
-// Trie is an immutable set of prefixes, each with the entries that have it.
-// The zero Trie holds none. It is safe for concurrent use.
-type Trie struct {
-	nodes   []node // nodes[0] is unused
-	entries []uint32
-	root4   uint32
-	root6   uint32
+// Trie is an immutable set of up to a billion prefixes, with a value each.
+// The zero Trie holds none. It is safe for concurrent use. A value that holds
+// pointers makes the garbage collector read all nodes.
+type Trie[T any] struct {
+	nodes []node[T] // nodes[0] is unused
+	four  four
+	six   six
 }
 
-type node struct {
-	hi, lo uint64    // the prefix's address bits; IPv4 in the top 32 of hi
-	child  [2]uint32 // by the bit after the prefix
-	parent uint32    // the nearest entry node above
-	first  uint32    // entries[first:first+count]; none in a branch node
-	count  uint32
+type node[T any] struct {
+	addr   uint32 // IPv4; that of an IPv6 prefix is in six.keys
+	parent Node   // the next wider prefix that covers this one
+	value  T
 	bits   uint8
-	is6    bool
 }
 
-// Build returns the trie of prefixes, whose entry i has prefixes[i]. Prefixes
-// must be valid and masked, and their addresses no IPv4-mapped ones. Equal
-// prefixes share a node.
-func Build(prefixes []netip.Prefix) *Trie {
-	t := &Trie{nodes: make([]node, 1, len(prefixes)+1), entries: make([]uint32, len(prefixes))}
-	for i := range t.entries {
-		t.entries[i] = uint32(i)
-	}
-	slices.SortStableFunc(t.entries, func(a, b uint32) int {
-		p, q := prefixes[a], prefixes[b]
-		if c := p.Addr().Compare(q.Addr()); c != 0 {
-			return c // IPv4 comes before IPv6
-		}
-		return cmp.Compare(p.Bits(), q.Bits())
-	})
-	distinct := make([]node, 0, len(prefixes))
-	for i, e := range t.entries {
-		n := prefixNode(prefixes[e])
-		if last := len(distinct) - 1; last >= 0 && samePrefix(&distinct[last], &n) {
-			distinct[last].count++
-			continue
-		}
-		n.first, n.count = uint32(i), 1
-		distinct = append(distinct, n)
-	}
-	six := slices.IndexFunc(distinct, func(n node) bool { return n.is6 })
-	if six < 0 {
-		six = len(distinct)
-	}
-	t.root4 = t.build(distinct[:six], 0)
-	t.root6 = t.build(distinct[six:], 0)
-	t.nodes = slices.Clip(t.nodes)
+// Build makes the trie of the prefixes that were added to b, and empties b. It
+// asks for the value of each distinct prefix once, a prefix before those it
+// covers: above is the value of the next wider prefix, the zero T if there is
+// none, and entries are the numbers that were added with this one, in that
+// order. value must not keep the slice.
+func Build[T any](b *Builder, value func(n Node, above T, entries []uint32) T) *Trie[T] {
+	four, six := sortEntries(b.four, digits4), sortEntries(b.six, digits6)
+	*b = Builder{}
+	n4, n6 := distinct(four), distinct(six)
+	t := &Trie[T]{nodes: make([]node[T], 1, 1+n4+n6)}
+	t.addNodes(four, value)
+	t.buildFour()
+	t.six.keys = make([]key6, 0, n6)
+	t.six.first = Node(len(t.nodes))
+	t.addNodes(six, value)
+	t.buildSix()
 	return t
 }
 
-// build adds the tree of sorted nodes below the entry node parent.
-func (t *Trie) build(sorted []node, parent uint32) uint32 {
-	if len(sorted) == 0 {
-		return 0
+// addNodes adds a node for each distinct prefix. The prefixes that cover the
+// one at hand are a stack, because sorted entries walk the tree in preorder.
+func (t *Trie[T]) addNodes(sorted []entry, value func(Node, T, []uint32) T) {
+	type cover struct {
+		*entry
+		node Node
 	}
-	id := uint32(len(t.nodes))
-	first, last := &sorted[0], &sorted[len(sorted)-1]
-	n := *first
-	if common := commonBits(first, last); common < first.bits { // nothing covers them all
-		n = node{bits: common, is6: first.is6}
-		n.hi, n.lo = mask(first.hi, first.lo, common)
-	} else {
-		sorted = sorted[1:]
+	var covers []cover
+	var numbers []uint32
+	for len(sorted) > 0 {
+		e := &sorted[0]
+		for numbers = numbers[:0]; len(sorted) > 0 && sorted[0].samePrefix(e); sorted = sorted[1:] {
+			numbers = append(numbers, sorted[0].number)
+		}
+		for len(covers) > 0 && !covers[len(covers)-1].covers(e) {
+			covers = covers[:len(covers)-1]
+		}
+		n := node[T]{addr: uint32(e.hi >> 32), bits: e.bits}
+		if len(covers) > 0 {
+			n.parent = covers[len(covers)-1].node
+		}
+		id := Node(len(t.nodes))
+		n.value = value(id, t.nodes[n.parent].value, numbers)
+		t.nodes = append(t.nodes, n)
+		covers = append(covers, cover{e, id})
+		if t.six.first > 0 {
+			t.six.keys = append(t.six.keys, key6{e.hi, e.lo, id, e.bits})
+		}
 	}
-	n.parent = parent
-	t.nodes = append(t.nodes, n)
-	if n.count > 0 {
-		parent = id
-	}
-	split, _ := slices.BinarySearchFunc(sorted, 1, func(s node, one int) int {
-		return bit(s.hi, s.lo, n.bits) - one
-	})
-	left := t.build(sorted[:split], parent)
-	right := t.build(sorted[split:], parent)
-	t.nodes[id].child = [2]uint32{left, right}
-	return id
 }
 
 // Longest returns the most specific prefix that covers addr. Addr must not be
 // IPv4-mapped; a zone is ignored, and the zero Addr is covered by nothing.
-func (t *Trie) Longest(addr netip.Addr) Node {
-	var hi, lo uint64
-	var id uint32
+func (t *Trie[T]) Longest(addr netip.Addr) Node {
 	switch {
+	case len(t.nodes) <= 1:
+		return 0
 	case addr.Is4():
-		b := addr.As4()
-		hi, id = uint64(binary.BigEndian.Uint32(b[:]))<<32, t.root4
+		return t.longest4(addr4(addr))
 	case addr.IsValid():
-		b := addr.As16()
-		hi, lo, id = binary.BigEndian.Uint64(b[:8]), binary.BigEndian.Uint64(b[8:]), t.root6
+		hi, lo := addr6(addr)
+		return t.six.longest(hi, lo)
 	}
-	best := uint32(0)
-	for id != 0 {
-		n := &t.nodes[id]
-		if h, l := mask(hi, lo, n.bits); h != n.hi || l != n.lo {
-			break
-		}
-		if n.count > 0 {
-			best = id
-		}
-		id = n.child[bit(hi, lo, n.bits)]
-	}
-	return Node(best)
+	return 0
 }
 
 // Parent returns the next less specific prefix that covers n, 0 if none does.
-func (t *Trie) Parent(n Node) Node { return Node(t.nodes[n].parent) }
+func (t *Trie[T]) Parent(n Node) Node { return t.nodes[n].parent }
 
-// Entries returns the entries of n in ascending order. The caller must not
-// change them.
-func (t *Trie) Entries(n Node) []uint32 {
-	x := &t.nodes[n]
-	return t.entries[x.first : x.first+x.count]
-}
+// Value returns the value of n. The caller must not change it.
+func (t *Trie[T]) Value(n Node) *T { return &t.nodes[n].value }
 
 // Prefix returns the prefix of n.
-func (t *Trie) Prefix(n Node) netip.Prefix {
+func (t *Trie[T]) Prefix(n Node) netip.Prefix {
 	x := &t.nodes[n]
-	if x.is6 {
+	if n >= t.six.first {
 		var b [16]byte
-		binary.BigEndian.PutUint64(b[:8], x.hi)
-		binary.BigEndian.PutUint64(b[8:], x.lo)
+		k := &t.six.keys[n-t.six.first]
+		binary.BigEndian.PutUint64(b[:8], k.hi)
+		binary.BigEndian.PutUint64(b[8:], k.lo)
 		return netip.PrefixFrom(netip.AddrFrom16(b), int(x.bits))
 	}
 	var b [4]byte
-	binary.BigEndian.PutUint32(b[:], uint32(x.hi>>32))
+	binary.BigEndian.PutUint32(b[:], x.addr)
 	return netip.PrefixFrom(netip.AddrFrom4(b), int(x.bits))
 }
 
-// All yields every prefix, a prefix before those it covers.
-func (t *Trie) All(yield func(Node) bool) {
+// All yields every prefix: IPv4 first, in the order of addresses, and a prefix
+// before those it covers.
+func (t *Trie[T]) All(yield func(Node) bool) {
 	for i := 1; i < len(t.nodes); i++ {
-		if t.nodes[i].count > 0 && !yield(Node(i)) {
+		if !yield(Node(i)) {
 			return
 		}
 	}
 }
 
-// Len is one more than the largest Node, the size of a slice indexed by Node.
-func (t *Trie) Len() int { return len(t.nodes) }
-
-func prefixNode(p netip.Prefix) node {
-	n := node{bits: uint8(p.Bits()), is6: p.Addr().Is6()}
-	if n.is6 {
-		b := p.Addr().As16()
-		n.hi, n.lo = binary.BigEndian.Uint64(b[:8]), binary.BigEndian.Uint64(b[8:])
-		return n
-	}
-	b := p.Addr().As4()
-	n.hi = uint64(binary.BigEndian.Uint32(b[:])) << 32
-	return n
+func addr4(a netip.Addr) uint32 {
+	b := a.As4()
+	return binary.BigEndian.Uint32(b[:])
 }
 
-func samePrefix(a, b *node) bool {
-	return a.hi == b.hi && a.lo == b.lo && a.bits == b.bits && a.is6 == b.is6
-}
-
-// commonBits is how many leading bits a and b share, at most a's length.
-func commonBits(a, b *node) uint8 {
-	n := bits.LeadingZeros64(a.hi ^ b.hi)
-	if n == 64 {
-		n += bits.LeadingZeros64(a.lo ^ b.lo)
-	}
-	return min(uint8(n), a.bits)
+func addr6(a netip.Addr) (hi, lo uint64) {
+	b := a.As16()
+	return binary.BigEndian.Uint64(b[:8]), binary.BigEndian.Uint64(b[8:])
 }
 
 // mask keeps the first n bits. Shifts by 64 and more give 0 in Go.
@@ -203,13 +156,51 @@ func mask(hi, lo uint64, n uint8) (uint64, uint64) {
 	return hi, lo &^ (^uint64(0) >> (n - 64))
 }
 
-// bit is the bit after the first n; 0 after the last.
-func bit(hi, lo uint64, n uint8) int {
-	if n < 64 {
-		return int(hi >> (63 - n) & 1)
-	}
-	if n < 128 {
-		return int(lo >> (127 - n) & 1)
-	}
-	return 0
+// A filter is a set of hashes that may say yes by mistake, about one time in
+// ten: one bit a hash, eight bits of room for each.
+type filter []uint64
+
+func newFilter(n int) filter { return make(filter, n/8+1) }
+
+func (f filter) add(hash uint32) {
+	i := scale(hash, len(f)*64)
+	f[i/64] |= 1 << (i % 64)
 }
+
+func (f filter) has(hash uint32) bool {
+	i := scale(hash, len(f)*64)
+	return f[i/64]>>(i%64)&1 != 0
+}
+
+// A slots is a hash table of numbers from 1, in as many slots as make it 70 %
+// full. What is looked up is not in it: the upper bits of a slot, above those
+// that the largest number needs, repeat part of its hash, so that hardly ever
+// another is looked at. With numbers up to 6, 3 bits of each:
+//
+//	slot    0      1      2      3       4     5      6      7
+//	        empty  |29:4  |7:1   |130:6  empty |29:2  |88:3  |12:5
+//
+// A search for the hash (place 5, tag 88) reads slots 5 and 6 and finds 3.
+type slots struct {
+	slot []uint32
+	bits uint8 // of a number
+}
+
+// newSlots has room for n numbers of up to most.
+func newSlots(n, most int) slots {
+	return slots{make([]uint32, n+n*3/7+1), uint8(bits.Len(uint(most)))}
+}
+
+// add puts in a number, with the two halves of its hash.
+func (s *slots) add(place, tag, number uint32) {
+	i := scale(place, len(s.slot))
+	for s.slot[i] != 0 {
+		if i++; i == uint32(len(s.slot)) {
+			i = 0
+		}
+	}
+	s.slot[i] = tag<<s.bits | number
+}
+
+// scale maps a hash evenly to 0 to n-1.
+func scale(hash uint32, n int) uint32 { return uint32(uint64(hash) * uint64(n) >> 32) }

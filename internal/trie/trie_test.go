@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/sipacl/sipacl/internal/workload"
 )
 
 // slowTrie reads every prefix. It is the meaning of Trie; when the two
@@ -24,23 +26,37 @@ func (t slowTrie) covering(addr netip.Addr) (entries []uint32) {
 	return entries
 }
 
-func (t *Trie) covering(addr netip.Addr) (entries []uint32) {
-	for n := t.Longest(addr); n != 0; n = t.Parent(n) {
-		entries = append(entries, t.Entries(n)...)
+// entries is the value of a prefix in these tests: its own and those above.
+type entries struct{ own, above []uint32 }
+
+type testTrie struct{ *Trie[entries] }
+
+func build(prefixes []netip.Prefix) testTrie {
+	var b Builder
+	for i, p := range prefixes {
+		b.Add(p, uint32(i))
 	}
-	return entries
+	return testTrie{Build(&b, func(_ Node, above entries, own []uint32) entries {
+		return entries{append([]uint32(nil), own...), append(append([]uint32(nil), above.own...), above.above...)}
+	})}
+}
+
+func (t testTrie) covering(addr netip.Addr) (all []uint32) {
+	for n := t.Longest(addr); n != 0; n = t.Parent(n) {
+		all = append(all, t.Value(n).own...)
+	}
+	return all
+}
+
+func prefixes(texts ...string) (list []netip.Prefix) {
+	for _, s := range texts {
+		list = append(list, netip.MustParsePrefix(s))
+	}
+	return list
 }
 
 func TestMostSpecificFirst(t *testing.T) {
-	tr := Build([]netip.Prefix{
-		netip.MustParsePrefix("10.0.0.0/8"),
-		netip.MustParsePrefix("10.1.0.0/16"),
-		netip.MustParsePrefix("10.128.0.0/16"),
-		netip.MustParsePrefix("10.129.0.0/16"),
-		netip.MustParsePrefix("10.1.0.0/16"),
-		netip.MustParsePrefix("::/0"),
-		netip.MustParsePrefix("2001:db8::1/128"),
-	})
+	tr := build(prefixes("10.0.0.0/8", "10.1.0.0/16", "10.128.0.0/16", "10.129.0.0/16", "10.1.0.0/16", "::/0", "2001:db8::1/128"))
 	for addr, want := range map[string][]uint32{
 		"10.1.2.3":        {1, 4, 0},
 		"10.129.0.1":      {3, 0},
@@ -55,22 +71,31 @@ func TestMostSpecificFirst(t *testing.T) {
 		require.Equal(t, want, tr.covering(netip.MustParseAddr(addr)), addr)
 	}
 	require.Empty(t, tr.covering(netip.Addr{}))
-	for n := range tr.All {
-		require.Less(t, tr.Parent(n), n)
-		require.Equal(t, n, tr.Longest(tr.Prefix(n).Addr()).ancestor(tr, n))
-	}
 }
 
-// ancestor returns want if it is n or above n.
-func (n Node) ancestor(t *Trie, want Node) Node {
-	for n != 0 && n != want {
-		n = t.Parent(n)
+// TestWorkedExample holds the layout that the comment of four draws.
+func TestWorkedExample(t *testing.T) {
+	tr := build(append(prefixes("10.1.0.0/16", "10.1.2.0/25", "10.1.2.128/26"), many(root16From)...))
+	f := &tr.four
+	v := f.root[10<<8|1]
+	require.EqualValues(t, deeper, v&kind)
+	require.EqualValues(t, 0b1101, f.arena[v&^kind])
+	require.Equal(t, []uint32{1, f.arenaValue(v&^kind, 2), 1}, f.arena[v&^kind+arenaValues:][:3])
+	v = f.arenaValue(v&^kind, 2)
+	require.EqualValues(t, deeper, v&kind)
+	require.Equal(t, []uint32{2, 3, 1}, f.arena[v&^kind+arenaValues:][:3])
+}
+
+// many makes n prefixes beyond 11.0.0.0.
+func many(n int) (list []netip.Prefix) {
+	for i := range n {
+		list = append(list, netip.PrefixFrom(netip.AddrFrom4([4]byte{12, byte(i >> 8), byte(i)}), 24))
 	}
-	return n
+	return list
 }
 
 func TestEmpty(t *testing.T) {
-	for _, tr := range []*Trie{Build(nil), {}} {
+	for _, tr := range []testTrie{build(nil), {new(Trie[entries])}, build(prefixes("192.0.2.2/32")), build(prefixes("2001:db8::2/128"))} {
 		require.Zero(t, tr.Longest(netip.MustParseAddr("192.0.2.1")))
 		require.Zero(t, tr.Longest(netip.MustParseAddr("2001:db8::1")))
 		require.Zero(t, tr.Longest(netip.Addr{}))
@@ -89,10 +114,15 @@ func cases(data []byte) (prefixes []netip.Prefix, addrs []netip.Addr) {
 		}
 		p := netip.PrefixFrom(addr, int(data[5])%(addr.BitLen()+1)).Masked()
 		prefixes = append(prefixes, p)
-		addrs = append(addrs, addr, p.Addr(), p.Addr().Prev(), last(p), last(p).Next())
+		addrs = append(addrs, near(addr, p)...)
 		data = data[6:]
 	}
 	return prefixes, addrs
+}
+
+// near returns addr and the ends of p, inside and outside.
+func near(addr netip.Addr, p netip.Prefix) []netip.Addr {
+	return []netip.Addr{addr, p.Addr(), p.Addr().Prev(), last(p), last(p).Next()}
 }
 
 func last(p netip.Prefix) netip.Addr {
@@ -104,11 +134,21 @@ func last(p netip.Prefix) netip.Addr {
 	return a
 }
 
-func compare(t *testing.T, data []byte) {
-	prefixes, addrs := cases(data)
-	fast, slow := Build(prefixes), slowTrie(prefixes)
+// compare asks both tries about the addresses, and what else must hold.
+func compare(t *testing.T, prefixes []netip.Prefix, addrs []netip.Addr) {
+	fast, slow := build(prefixes), slowTrie(prefixes)
 	for _, a := range addrs {
 		require.Equal(t, slow.covering(a), fast.covering(a), "%v in %v", a, prefixes)
+	}
+	for n := range fast.All {
+		p, above := fast.Prefix(n), fast.Parent(n)
+		require.Less(t, above, n)
+		require.True(t, above == 0 || fast.Prefix(above).Overlaps(p) && fast.Prefix(above).Bits() < p.Bits())
+		v := fast.Value(n)
+		require.Equal(t, slow.covering(p.Addr())[len(slow.covering(p.Addr()))-len(v.own)-len(v.above):], append(v.own, v.above...))
+		for _, e := range v.own {
+			require.Equal(t, prefixes[e], p)
+		}
 	}
 }
 
@@ -119,23 +159,98 @@ func TestTrieIsSlowTrie(t *testing.T) {
 		for i := range data {
 			data[i] = byte(r.Uint32())
 		}
-		compare(t, data)
+		p, a := cases(data)
+		compare(t, p, a)
 	}
 }
 
+// TestLargeTrieIsSlowTrie reaches the parts that only large tables have.
+func TestLargeTrieIsSlowTrie(t *testing.T) {
+	r := workload.NewRand(1)
+	for _, n := range []int{root8From * 2, seen16From * 2, root16From * 6, seen24From * 2} {
+		var list []netip.Prefix
+		for _, row := range workload.Table(n, 7) {
+			list = append(list, row.Prefix)
+		}
+		tr := build(list)
+		slow := mapTrie{}
+		for i, p := range list {
+			slow[p] = append(slow[p], uint32(i))
+		}
+		for range 5000 {
+			p := list[r.N(n)]
+			for _, a := range near(workload.Inside(r, p), p) {
+				require.Equal(t, slow.covering(a), tr.covering(a), "%v of %d", a, n)
+			}
+		}
+		require.Equal(t, n >= seen24From, tr.four.seen24 != nil)
+	}
+}
+
+// mapTrie is slowTrie for many prefixes.
+type mapTrie map[netip.Prefix][]uint32
+
+func (t mapTrie) covering(addr netip.Addr) (entries []uint32) {
+	for bits := addr.BitLen(); bits >= 0; bits-- {
+		p, _ := addr.Prefix(bits)
+		entries = append(entries, t[p]...)
+	}
+	return entries
+}
+
+// TestAllLengths has a prefix of every length, nested and not.
+func TestAllLengths(t *testing.T) {
+	for _, text := range []string{"2001:db8:1234:5678:9abc:def0:1234:5678", "255.255.255.255", "::", "0.0.0.0"} {
+		addr := netip.MustParseAddr(text)
+		var list []netip.Prefix
+		var addrs []netip.Addr
+		for bits := range addr.BitLen() + 1 {
+			p, _ := addr.Prefix(bits)
+			list = append(list, p)
+			addrs = append(addrs, near(addr, p)...)
+			if other := last(p).Next(); other.IsValid() {
+				p, _ = other.Prefix((bits + 7) % (addr.BitLen() + 1))
+				list = append(list, p)
+				addrs = append(addrs, near(other, p)...)
+			}
+		}
+		compare(t, list, addrs)
+	}
+}
+
+// TestEverythingSeen has prefixes that touch more than half of the addresses,
+// so that no map of them is kept.
+func TestEverythingSeen(t *testing.T) {
+	list := append(prefixes("0.0.0.0/1", "192.0.0.0/3"), many(seen16From)...)
+	tr := build(list)
+	require.Nil(t, tr.four.seen16)
+	compare(t, list, []netip.Addr{netip.MustParseAddr("1.2.3.4"), netip.MustParseAddr("200.2.3.4"), netip.MustParseAddr("224.0.0.1"), netip.MustParseAddr("12.0.5.1")})
+}
+
 func FuzzTrie(f *testing.F) {
-	f.Add([]byte("\x0a\x01\x02\x03\x00\x10\x0a\x01\x02\x03\x01\x40"))
-	f.Fuzz(func(t *testing.T, data []byte) {
+	f.Add([]byte("\x0a\x01\x02\x03\x00\x10\x0a\x01\x02\x03\x01\x40"), false)
+	f.Add([]byte("\x0a\x01\x02\x03\x00\x10\x0a\x01\x02\x03\x01\x40"), true)
+	f.Fuzz(func(t *testing.T, data []byte, large bool) {
 		if len(data) > 600 {
 			return
 		}
-		compare(t, data)
+		p, a := cases(data)
+		if large { // the parts that only large tables have
+			p = append(p, many(root16From)...)
+			a = a[:min(len(a), 20)]
+			fast, slow := build(p), slowTrie(p)
+			for _, addr := range a {
+				require.Equal(t, slow.covering(addr), fast.covering(addr), "%v in %v", addr, p[:len(data)/6])
+			}
+			return
+		}
+		compare(t, p, a)
 	})
 }
 
 func TestLookupDoesNotAllocate(t *testing.T) {
 	prefixes, addrs := cases([]byte("\x0a\x01\x02\x03\x00\x10\x0a\x01\x02\x03\x01\x40\x0a\x01\x02\x04\x00\x20"))
-	tr := Build(prefixes)
+	tr := build(prefixes)
 	var n Node
 	require.Zero(t, testing.AllocsPerRun(100, func() {
 		for _, a := range addrs {
