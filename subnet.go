@@ -73,7 +73,7 @@ func NewTable(rows iter.Seq2[AddressRow, error]) (*Table, error) {
 func buildTable(rows iter.Seq2[AddressRow, error], expected int) (*Table, []error) {
 	b := tableBuilder{
 		table:    &Table{patterns: []Pattern{{}}, rows: make([]row, 0, expected)},
-		patterns: map[string]uint32{"": 0},
+		patterns: map[string]uint32{},
 		notes:    map[note]uint32{},
 	}
 	b.index.Grow(expected)
@@ -124,6 +124,9 @@ func (b *tableBuilder) add(r AddressRow) error {
 
 // pattern returns the index of the row's pattern in patterns.
 func (b *tableBuilder) pattern(r *AddressRow) (uint32, error) {
+	if r.Pattern == "" {
+		return 0, nil
+	}
 	p, ok := b.patterns[r.Pattern]
 	if !ok {
 		compiled, err := CompilePattern(r.Pattern)
@@ -140,6 +143,9 @@ func (b *tableBuilder) pattern(r *AddressRow) (uint32, error) {
 // note returns the index of the row's note in notes.
 func (b *tableBuilder) note(r *AddressRow) uint32 {
 	n := note{b.texts.Number(r.Info), b.texts.Number(r.Origin.Name), r.Origin.Unit}
+	if len(b.table.notes) > 0 && n == b.table.notes[0] { // most rows have no info
+		return 0
+	}
 	i, ok := b.notes[n]
 	if !ok {
 		i = uint32(len(b.table.notes))

@@ -141,27 +141,39 @@ func (b *Builder) Add(p netip.Prefix, k Key) {
 // has a prefix.
 func Build(b *Builder, place func(row uint32, r Ref)) *Index {
 	x := &Index{}
-	keys := b.keys
+	keys := b.sortedKeys()
 	x.trie = trie.Build(&b.trie, func(n trie.Node, above head, rows []uint32) head {
-		h := head{groups: above.groups, at: rows[0], key: keys[rows[0]]}
-		h.groups |= groupBit(h.key.Group)
+		own := keys[:len(rows)]
+		keys = keys[len(rows):]
+		h := head{groups: above.groups | groupBit(own[0].Group), at: rows[0], key: own[0]}
 		if len(rows) == 1 {
 			place(rows[0], Ref(n))
 			return h
 		}
 		h.at, h.key.more = uint32(len(x.further)), true
 		for i, r := range rows {
-			f := further{keys[r], r, n}
-			f.key.more = i < len(rows)-1
-			h.groups |= groupBit(f.key.Group)
+			h.groups |= groupBit(own[i].Group)
+			own[i].more = i < len(rows)-1
 			place(r, Ref(len(x.further)|isFurther))
-			x.further = append(x.further, f)
+			x.further = append(x.further, further{own[i], r, n})
 		}
 		return h
 	})
 	*b = Builder{}
 	x.further = slices.Clone(x.further)
 	return x
+}
+
+// sortedKeys returns the keys in the order of prefixes. To collect them here
+// is quicker than to look each up where it is needed, because the processor
+// can wait for many at a time.
+func (b *Builder) sortedKeys() []Key {
+	b.trie.Sort()
+	sorted := make([]Key, 0, len(b.keys))
+	for number := range b.trie.Numbers {
+		sorted = append(sorted, b.keys[number])
+	}
+	return sorted
 }
 
 // Longest returns the longest prefix that covers addr, 0 if none does; see

@@ -6,7 +6,10 @@ import (
 )
 
 // Builder collects prefixes. The zero Builder is empty.
-type Builder struct{ four, six []entry }
+type Builder struct {
+	four, six []entry
+	sorted    bool
+}
 
 // entry is a prefix that was added; an IPv4 address is in the top half of hi.
 type entry struct {
@@ -21,6 +24,7 @@ func (b *Builder) Grow(n int) { b.four = slices.Grow(b.four, n) }
 // Add notes that the entry of that number has prefix p, which must be valid
 // and masked, and its address not an IPv4-mapped one. Prefixes may repeat.
 func (b *Builder) Add(p netip.Prefix, number uint32) {
+	b.sorted = false
 	e := entry{number: number, bits: uint8(p.Bits())}
 	if p.Addr().Is4() {
 		e.hi = uint64(addr4(p.Addr())) << 32
@@ -29,6 +33,25 @@ func (b *Builder) Add(p netip.Prefix, number uint32) {
 	}
 	e.hi, e.lo = addr6(p.Addr())
 	b.six = append(b.six, e)
+}
+
+// Sort brings the entries into the order in which [Build] asks for values.
+func (b *Builder) Sort() {
+	if !b.sorted {
+		b.four, b.six = sortEntries(b.four, digits4), sortEntries(b.six, digits6)
+		b.sorted = true
+	}
+}
+
+// Numbers yields the numbers of the entries.
+func (b *Builder) Numbers(yield func(uint32) bool) {
+	for _, entries := range [][]entry{b.four, b.six} {
+		for i := range entries {
+			if !yield(entries[i].number) {
+				return
+			}
+		}
+	}
 }
 
 func (e *entry) samePrefix(o *entry) bool {

@@ -48,7 +48,8 @@ type node[T any] struct {
 // none, and entries are the numbers that were added with this one, in that
 // order. value must not keep the slice.
 func Build[T any](b *Builder, value func(n Node, above T, entries []uint32) T) *Trie[T] {
-	four, six := sortEntries(b.four, digits4), sortEntries(b.six, digits6)
+	b.Sort()
+	four, six := b.four, b.six
 	*b = Builder{}
 	n4, n6 := distinct(four), distinct(six)
 	t := &Trie[T]{nodes: make([]node[T], 1, 1+n4+n6)}
