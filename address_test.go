@@ -214,3 +214,19 @@ func FuzzSource(f *testing.F) {
 		require.True(t, s.Proto > ProtoNone)
 	})
 }
+
+// FuzzParseAddrPort compares the short way with the long one.
+func FuzzParseAddrPort(f *testing.F) {
+	for _, s := range []string{
+		"192.0.2.1:5060", "0.0.0.0:0", "255.255.255.255:65535", "1.2.3.4:65536", "256.1.1.1:1", "01.2.3.4:5", "1.2.3.4:05060",
+		"1.2.3:4", "1.2.3.4.5:6", "1.2.3.4:", ":5060", "1.2.3.4", "[::1]:5060", "[::ffff:1.2.3.4]:1", "1.2.3.4:5060 ", "1..3.4:5", "",
+	} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		want, wantErr := netip.ParseAddrPort(s)
+		got, err := parseAddrPort(s)
+		require.Equal(t, want, got, s)
+		require.Equal(t, wantErr, err, s)
+	})
+}

@@ -3,6 +3,7 @@ package sipacl
 import (
 	"context"
 	"iter"
+	"slices"
 
 	"github.com/emiago/sipgo/sip"
 )
@@ -71,21 +72,26 @@ func (p *Partition) opened() bool { return p != nil && p.perm != nil }
 
 // CheckAddress answers check_address and allow_address: does a row match q?
 // The decision names the row.
-func (p *Partition) CheckAddress(q Query) Decision { return p.Table().CheckAddress(q) }
+func (p *Partition) CheckAddress(q Query) (d Decision) {
+	p.Table().check(&d, &q)
+	return d
+}
 
 // CheckSource is [Table.CheckSource] of the generation in service.
-func (p *Partition) CheckSource(s Source, group GroupID, subject string) Decision {
-	return p.Table().CheckSource(s, group, subject)
+func (p *Partition) CheckSource(s Source, group GroupID, subject string) (d Decision) {
+	p.Table().checkSource(&d, s, group, subject)
+	return d
 }
 
 // CheckSourceAddress answers check_source_address and allow_source_address:
 // is the socket that req came from in group? A request without one is refused.
-func (p *Partition) CheckSourceAddress(req *sip.Request, group GroupID, subject string) Decision {
+func (p *Partition) CheckSourceAddress(req *sip.Request, group GroupID, subject string) (d Decision) {
 	s, err := SourceOf(req)
 	if err != nil {
 		return Decision{Cause: CauseNoSource}
 	}
-	return p.CheckSource(s, group, subject)
+	p.Table().checkSource(&d, s, group, subject)
+	return d
 }
 
 // SourceGroup answers get_source_group and allow_source_address_group: the
@@ -110,57 +116,82 @@ func (p *Partition) Groups(s Source) iter.Seq[GroupID] { return p.Table().Groups
 // groups", for [Guard]. Without groups it refuses everything; see AnySource.
 // Rows with a pattern are compared with the empty subject.
 func (p *Partition) Sources(groups ...GroupID) Check {
-	return p.guard(anyOf(groups))
+	return p.guard(sourceGroups{list: slices.Clone(groups)})
 }
 
 // AnySource returns the check "the socket source of the request matches some
 // row, of whichever group".
 func (p *Partition) AnySource() Check {
-	return p.guard(anySource)
+	return p.guard(sourceGroups{any: true})
 }
 
-func (p *Partition) guard(check sourceCheck) Check {
-	return func(req *sip.Request) Decision {
+func (p *Partition) guard(groups sourceGroups) Check {
+	return func(req *sip.Request) (d Decision) {
 		s, err := SourceOf(req)
 		if err != nil {
 			return Decision{Cause: CauseNoSource}
 		}
-		return check(p.Table(), s)
+		groups.check(&d, p.Table(), s)
+		return d
 	}
 }
 
 // Allow is Sources in the shape that [ReadFilter], [NewListener] and
 // [NewPacketConn] take. Without groups it refuses everything.
 func (p *Partition) Allow(groups ...GroupID) func(Source) bool {
-	check := anyOf(groups)
-	return func(s Source) bool { return check(p.Table(), s).Allowed }
+	return p.allow(sourceGroups{list: slices.Clone(groups)})
 }
 
 // AllowAny is AnySource in the shape that [ReadFilter] takes.
 func (p *Partition) AllowAny() func(Source) bool {
-	return func(s Source) bool { return anySource(p.Table(), s).Allowed }
+	return p.allow(sourceGroups{any: true})
 }
 
-type sourceCheck func(*Table, Source) Decision
-
-// anyOf asks the groups one after the other. Its refusal is that of the last.
-func anyOf(groups []GroupID) sourceCheck {
-	groups = append([]GroupID(nil), groups...)
-	return func(t *Table, s Source) Decision {
-		d := Decision{Source: s, Info: "no group is listed"}
-		for _, g := range groups {
-			if d = t.CheckAddress(s.Query(g)); d.Allowed {
-				return d
-			}
-		}
-		return d
+func (p *Partition) allow(groups sourceGroups) func(Source) bool {
+	return func(s Source) bool {
+		q := s.Query(0)
+		_, ok := groups.first(p.Table(), &q)
+		return ok
 	}
 }
 
-func anySource(t *Table, s Source) Decision {
+// sourceGroups are the groups that a source may be in.
+type sourceGroups struct {
+	list []GroupID
+	any  bool
+}
+
+// first finds the row that answers q for the first group that holds its
+// source.
+func (g sourceGroups) first(t *Table, q *Query) (i uint32, ok bool) {
+	if !t.loaded() {
+		return 0, false
+	}
+	n := t.index.Longest(plainAddr(q.Addr))
+	if n == 0 {
+		return 0, false
+	}
+	if g.any {
+		q.Any = AnyGroup
+		return t.firstAt(n, q)
+	}
+	for _, q.Group = range g.list {
+		if i, ok = t.firstAt(n, q); ok {
+			break
+		}
+	}
+	return i, ok
+}
+
+// check makes d, which is zero, the decision about s.
+func (g sourceGroups) check(d *Decision, t *Table, s Source) {
+	if len(g.list) == 0 && !g.any {
+		d.Source, d.Info = s, "no group is listed"
+		return
+	}
 	q := s.Query(0)
-	q.Any = AnyGroup
-	return t.CheckAddress(q)
+	i, ok := g.first(t, &q)
+	t.conclude(d, &q, i, ok)
 }
 
 // Reload loads the partition anew and puts it in service. On error the

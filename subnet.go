@@ -12,6 +12,7 @@ import (
 
 	"github.com/sipacl/sipacl/internal/rowindex"
 	"github.com/sipacl/sipacl/internal/textset"
+	"github.com/sipacl/sipacl/internal/trie"
 )
 
 // Table is one immutable generation of an address table. It is safe for
@@ -232,10 +233,22 @@ func (t *Table) Generation() uint64 {
 // CheckAddress reports whether a row matches q, and which. It allocates
 // nothing, takes no lock and reads no clock.
 func (t *Table) CheckAddress(q Query) (d Decision) {
+	t.check(&d, &q)
+	return d
+}
+
+// check makes d, which is zero, the decision about q.
+func (t *Table) check(d *Decision, q *Query) {
+	i, ok := t.first(q)
+	t.conclude(d, q, i, ok)
+}
+
+// conclude makes d the decision that row i answers q, or that none does.
+func (t *Table) conclude(d *Decision, q *Query, i uint32, ok bool) {
 	d.Source, d.Right = q.source(), q.Host
-	switch i, ok := t.first(&q); {
+	switch {
 	case ok:
-		t.decide(&d, i)
+		t.decide(d, i)
 	case !t.loaded():
 		d.Cause = CauseNotLoaded
 	case !q.valid():
@@ -243,7 +256,6 @@ func (t *Table) CheckAddress(q Query) (d Decision) {
 	default:
 		d.Cause = CauseNoAddress
 	}
-	return d
 }
 
 // loaded reports whether t was built.
@@ -252,18 +264,24 @@ func (t *Table) loaded() bool { return t != nil && t.index != nil }
 // CheckSource is CheckAddress for a source that came from a socket. Its port
 // and protocol are compared as they are: a datagram with source port 0
 // matches only rows for any port.
-func (t *Table) CheckSource(s Source, group GroupID, subject string) Decision {
+func (t *Table) CheckSource(s Source, group GroupID, subject string) (d Decision) {
+	t.checkSource(&d, s, group, subject)
+	return d
+}
+
+func (t *Table) checkSource(d *Decision, s Source, group GroupID, subject string) {
 	q := s.Query(group)
 	q.Subject = subject
-	return t.CheckAddress(q)
+	t.check(d, &q)
 }
 
 // AddressGroup returns the decision of the most specific row that matches s,
 // its port and protocol, of whichever group; patterns are not asked.
-func (t *Table) AddressGroup(s Source) Decision {
+func (t *Table) AddressGroup(s Source) (d Decision) {
 	q := s.Query(0)
 	q.Any = AnyGroup | AnySubject
-	return t.CheckAddress(q)
+	t.check(&d, &q)
+	return d
 }
 
 // Matches yields a decision for every row that matches q: longest prefix
@@ -474,8 +492,7 @@ func (t *Table) first(q *Query) (i uint32, ok bool) {
 		return 0, false
 	}
 	if q.Host == "" {
-		ask := q.question()
-		return t.index.First(t.index.Longest(plainAddr(q.Addr)), &ask, func(p uint32) bool { return t.fits(p, q) })
+		return t.firstAt(t.index.Longest(plainAddr(q.Addr)), q)
 	}
 	t.scanHost(q, func(row uint32, m miss) bool {
 		if m == rowindex.Matched {
@@ -484,6 +501,12 @@ func (t *Table) first(q *Query) (i uint32, ok bool) {
 		return !ok
 	})
 	return i, ok
+}
+
+// firstAt is first among the rows of prefix n and of those that cover it.
+func (t *Table) firstAt(n trie.Node, q *Query) (i uint32, ok bool) {
+	ask := q.question()
+	return t.index.First(n, &ask, func(p uint32) bool { return t.fits(p, q) })
 }
 
 // scan visits the rows whose prefix covers the address of q, or that hold its
