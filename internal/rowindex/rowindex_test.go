@@ -78,39 +78,51 @@ func crowded(r *workload.Rand, n int) []workload.Row {
 func TestIndexIsSlowIndex(t *testing.T) {
 	r := workload.NewRand(3)
 	for range 60 {
-		rows := crowded(r, 1+r.N(200))
-		fast, refs := build(rows)
-		slow := slowIndex(rows)
-		queries := append(workload.Hits(rows, 100, r.Uint64()), workload.Misses(rows, 30, r.Uint64())...)
-		for _, q := range queries {
-			ask := question(q)
-			ask.Any |= Any(r.N(8))
-			even := func(p uint32) bool { return p%2 == 0 }
-			n := fast.Longest(q.Addr)
-			wantRow, want := slow.first(q.Addr, ask, even)
-			row, ok := fast.First(n, ask, even)
-			require.Equal(t, want, ok)
-			require.Equal(t, wantRow, row)
-
-			var got, all []string
-			fast.Each(n, func(row uint32, k *Key) bool {
-				got = append(got, fmt.Sprint(row, k.Group, k.Pattern, k.Port, k.Proto))
-				return len(got) < 20
-			})
-			slow.each(q.Addr, func(row uint32, k *Key) bool {
-				all = append(all, fmt.Sprint(row, k.Group, k.Pattern, k.Port, k.Proto))
-				return len(all) < 20
-			})
-			require.Equal(t, all, got)
-		}
-		for i, row := range rows {
-			require.Equal(t, row.Prefix, fast.Prefix(refs[i]))
-			k := fast.Key(refs[i])
-			k.more = false
-			require.Equal(t, keyOf(row), k)
-		}
+		compare(t, crowded(r, 1+r.N(200)), r, 100)
 	}
 }
+
+func FuzzIndex(f *testing.F) {
+	f.Add(uint64(1), uint8(3))
+	f.Fuzz(func(t *testing.T, seed uint64, n uint8) {
+		r := workload.NewRand(seed)
+		compare(t, crowded(r, 1+int(n)), r, 20)
+	})
+}
+
+// compare asks both indexes about the rows, and some scanner's questions.
+func compare(t *testing.T, rows []workload.Row, r *workload.Rand, questions int) {
+	fast, refs := build(rows)
+	slow := slowIndex(rows)
+	for _, q := range append(workload.Hits(rows, questions, r.Uint64()), workload.Misses(rows, questions/3, r.Uint64())...) {
+		ask := question(q)
+		ask.Any |= Any(r.N(8))
+		even := func(p uint32) bool { return p%2 == 0 }
+		n := fast.Longest(q.Addr)
+		wantRow, want := slow.first(q.Addr, ask, even)
+		row, ok := fast.First(n, ask, even)
+		require.Equal(t, want, ok)
+		require.Equal(t, wantRow, row)
+
+		var got, all []string
+		fast.Each(n, func(row uint32, k *Key) bool {
+			got = append(got, text(row, k))
+			return len(got) < 20
+		})
+		slow.each(q.Addr, func(row uint32, k *Key) bool {
+			all = append(all, text(row, k))
+			return len(all) < 20
+		})
+		require.Equal(t, all, got)
+	}
+	for i, row := range rows {
+		require.Equal(t, row.Prefix, fast.Prefix(refs[i]))
+		k, want := fast.Key(refs[i]), keyOf(row)
+		require.Equal(t, text(0, &want), text(0, &k))
+	}
+}
+
+func text(row uint32, k *Key) string { return fmt.Sprint(row, k.Group, k.Pattern, k.Port, k.Proto) }
 
 func TestRowsWithoutPrefix(t *testing.T) {
 	var b Builder
