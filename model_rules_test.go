@@ -576,6 +576,8 @@ func modelBadURI(text string) bool {
 var (
 	modelSIP    = regexp.MustCompile(`^(?is)(sips?):(?:([^@]*)@)?(\[[^\];?]*\]|[^:;?]*)(:[^;?]*)?(.*)$`)
 	modelEscape = regexp.MustCompile(`%[0-9A-Fa-f]{2}`)
+
+	modelSeparators = regexp.MustCompile(`[-.()]`)
 )
 
 // modelCanonical is decision rule-canonical.
@@ -591,7 +593,7 @@ func modelCanonical(text string, keepPort bool) string {
 	}
 	if scheme, rest, ok := strings.Cut(text, ":"); ok && strings.EqualFold(scheme, "tel") {
 		number, _, _ := strings.Cut(rest, ";")
-		return "tel:" + decode(number)
+		return "tel:" + modelSeparators.ReplaceAllString(decode(number), "")
 	}
 	p := modelSIP.FindStringSubmatch(text)
 	if p == nil {
@@ -600,7 +602,10 @@ func modelCanonical(text string, keepPort bool) string {
 	out := strings.ToLower(p[1]) + ":"
 	if strings.Contains(text, "@") {
 		user, _, _ := strings.Cut(p[2], ":")
-		out += decode(user) + "@"
+		if user = decode(user); strings.HasSuffix(text, "@") {
+			user = modelSeparators.ReplaceAllString(user, "")
+		}
+		out += user + "@"
 	}
 	host := strings.ToLower(strings.TrimSuffix(p[3], "."))
 	if inner := strings.Trim(host, "[]"); "["+inner+"]" == host && strings.Contains(inner, ":") {

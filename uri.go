@@ -3,6 +3,7 @@ package sipacl
 import (
 	"errors"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -231,8 +232,9 @@ func quoted(s string) bool {
 // canonicalText gives the canonical form of a text: of a SIP URI the password,
 // port, parameters and headers dropped, escapes of unreserved characters
 // decoded once, the host in lower case without a trailing dot, an IPv6 address
-// in its canonical spelling; of a tel URI the parameters dropped. keepPort keeps the port, for questions that are about
-// it. What is no URI stays as it is.
+// in its canonical spelling; of a tel URI, and of the text "sip:number@" that
+// is made of one, the parameters and visual separators dropped. keepPort keeps
+// the port, for questions that are about it. What is no URI stays as it is.
 //
 // It allocates only if that changes something.
 func canonicalText(s string, keepPort bool) string {
@@ -259,6 +261,9 @@ func appendCanonical(b []byte, s string, keepPort bool) []byte {
 		} else {
 			hostPort = rest
 		}
+		if at && hostPort == "" {
+			return append(appendNumber(b[:len(scheme)+1], user), '@')
+		}
 		host, port := cutPort(hostPort)
 		b = appendHost(b, strings.TrimSuffix(host, "."))
 		if keepPort {
@@ -267,7 +272,7 @@ func appendCanonical(b []byte, s string, keepPort bool) []byte {
 		return b
 	case strings.EqualFold(scheme, "tel"):
 		number, _, _ := strings.Cut(rest, ";")
-		return appendUnescaped(append(appendLower(b, scheme), ':'), number)
+		return appendNumber(append(appendLower(b, scheme), ':'), number)
 	}
 	return append(b, s...)
 }
@@ -316,6 +321,14 @@ func appendLower(b []byte, s string) []byte {
 		b = append(b, c)
 	}
 	return b
+}
+
+// appendNumber appends the number of a tel URI without its visual separators,
+// which are there to be read only (RFC 3966 section 5.1.1).
+func appendNumber(b []byte, number string) []byte {
+	head := len(b)
+	b = appendUnescaped(b, number)
+	return b[:head+len(slices.DeleteFunc(b[head:], func(c byte) bool { return strings.IndexByte("-.()", c) >= 0 }))]
 }
 
 // appendUnescaped decodes the escapes of unreserved characters, which mean
