@@ -216,13 +216,13 @@ func (p *Permissions) addPartition(cfg PartitionConfig) error {
 	i, sources := len(p.partitions), slices.Clone(cfg.Sources)
 	part := p.addPart("address:"+cfg.Name, nil)
 	part.load = func(ctx context.Context) (loaded, error) {
-		return p.loadTable(ctx, i, joinAddresses(ctx, sources))
+		return p.loadTable(ctx, i, join(ctx, sources, AddressSource.Addresses))
 	}
 	part.version = versions(sources)
 	if cfg.Resolve != nil {
 		n := newNames(*cfg.Resolve, p.clock)
 		part.load = func(ctx context.Context) (loaded, error) {
-			l, err := p.loadTable(ctx, i, n.resolve(ctx, joinAddresses(ctx, sources)))
+			l, err := p.loadTable(ctx, i, n.resolve(ctx, join(ctx, sources, AddressSource.Addresses)))
 			if err == nil { // else rows may not have been read, and their names not used
 				p.resolved(part, n)
 			}
@@ -269,11 +269,11 @@ func (p *Permissions) resolved(q *part, n *names) {
 	q.status.Names = n.status()
 }
 
-// joinAddresses yields the rows of every source, one source after the other.
-func joinAddresses(ctx context.Context, sources []AddressSource) iter.Seq2[AddressRow, error] {
-	return func(yield func(AddressRow, error) bool) {
+// join yields the rows of every source, one source after the other.
+func join[S, R any](ctx context.Context, sources []S, rows func(S, context.Context) iter.Seq2[R, error]) iter.Seq2[R, error] {
+	return func(yield func(R, error) bool) {
 		for _, s := range sources {
-			for r, err := range s.Addresses(ctx) {
+			for r, err := range rows(s, ctx) {
 				if !yield(r, err) {
 					return
 				}

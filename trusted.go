@@ -339,7 +339,7 @@ func (p *Permissions) addTrusted(sources []TrustedSource) error {
 	}
 	sources = slices.Clone(sources)
 	part := p.addPart("trusted", func(ctx context.Context) (loaded, error) {
-		t, err := NewTrustedTable(joinTrusted(ctx, sources))
+		t, err := NewTrustedTable(join(ctx, sources, TrustedSource.Trusted))
 		if err != nil {
 			return loaded{}, err
 		}
@@ -359,18 +359,6 @@ func (t *TrustedTable) Generation() uint64 {
 		return 0
 	}
 	return t.gen
-}
-
-func joinTrusted(ctx context.Context, sources []TrustedSource) iter.Seq2[TrustedRow, error] {
-	return func(yield func(TrustedRow, error) bool) {
-		for _, s := range sources {
-			for r, err := range s.Trusted(ctx) {
-				if !yield(r, err) {
-					return
-				}
-			}
-		}
-	}
 }
 
 // SQLTrusted reads a trusted table through database/sql. Every name can be
