@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/sipacl/sipacl/internal/room"
 	"github.com/sipacl/sipacl/internal/rowindex"
 	"github.com/sipacl/sipacl/internal/textset"
 	"github.com/sipacl/sipacl/internal/trie"
@@ -119,7 +120,7 @@ func (b *tableBuilder) add(r AddressRow) error {
 		t.names = append(t.names, nameRow{uint32(len(t.rows)), b.texts.Number(r.Host), key})
 	}
 	b.index.Add(r.Prefix, key)
-	t.rows = append(t.rows, row{line: uint32(r.Origin.Line), note: b.note(&r)})
+	t.rows = append(room.Double(t.rows), row{line: uint32(r.Origin.Line), note: b.note(&r)})
 	return nil
 }
 
@@ -168,7 +169,7 @@ func (b *tableBuilder) finish() *Table {
 	t := b.table
 	t.texts = b.texts.Set()
 	t.index = rowindex.Build(&b.index, func(row uint32, at rowindex.Ref) { t.rows[row].at = at })
-	t.rows, t.notes = slices.Clip(t.rows), slices.Clip(t.notes)
+	t.rows, t.notes = room.Trim(t.rows), room.Trim(t.notes)
 	for i := range t.names {
 		t.byName = append(t.byName, uint32(i))
 	}

@@ -25,6 +25,7 @@ import (
 	"net/netip"
 	"slices"
 
+	"github.com/sipacl/sipacl/internal/room"
 	"github.com/sipacl/sipacl/internal/trie"
 )
 
@@ -134,7 +135,7 @@ func (b *Builder) Add(p netip.Prefix, k Key) {
 	if p.IsValid() {
 		b.trie.Add(p, uint32(len(b.keys)))
 	}
-	b.keys = append(b.keys, k)
+	b.keys = append(room.Double(b.keys), k)
 }
 
 // Build makes the index and empties b. place is told where each row is that
@@ -160,7 +161,7 @@ func Build(b *Builder, place func(row uint32, r Ref)) *Index {
 		return h
 	})
 	*b = Builder{}
-	x.further = slices.Clone(x.further)
+	x.further = room.Trim(x.further)
 	return x
 }
 

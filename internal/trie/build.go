@@ -3,6 +3,8 @@ package trie
 import (
 	"net/netip"
 	"slices"
+
+	"github.com/sipacl/sipacl/internal/room"
 )
 
 // Builder collects prefixes. The zero Builder is empty.
@@ -28,11 +30,11 @@ func (b *Builder) Add(p netip.Prefix, number uint32) {
 	e := entry{number: number, bits: uint8(p.Bits())}
 	if p.Addr().Is4() {
 		e.hi = uint64(addr4(p.Addr())) << 32
-		b.four = append(b.four, e)
+		b.four = append(room.Double(b.four), e)
 		return
 	}
 	e.hi, e.lo = addr6(p.Addr())
-	b.six = append(b.six, e)
+	b.six = append(room.Double(b.six), e)
 }
 
 // Sort brings the entries into the order in which [Build] asks for values.

@@ -1,6 +1,10 @@
 package trie
 
-import "math/bits"
+import (
+	"math/bits"
+
+	"github.com/sipacl/sipacl/internal/room"
+)
 
 // four finds IPv4 prefixes. Its parts are asked in this order:
 //
@@ -147,7 +151,7 @@ func (t *Trie[T]) buildFour() {
 	}
 	f.root = make([]uint32, 1<<(32-f.rootShift))
 	t.fill(f.root, wider, 0, f.rootShift)
-	f.arena = append([]uint32(nil), f.arena...)
+	f.arena = room.Trim(f.arena)
 }
 
 // markSeen makes the maps of what the prefixes touch, where they are worth it.

@@ -3,6 +3,8 @@ package trie
 import (
 	"math/bits"
 	"slices"
+
+	"github.com/sipacl/sipacl/internal/room"
 )
 
 // six finds IPv6 prefixes: it masks the address to a length, looks the result
@@ -28,10 +30,10 @@ import (
 type six struct {
 	first  Node   // the node of keys[0]
 	keys   []key6 // of the nodes, then of the marks
-	filter filter // of the keys, and of their first 32 bits
+	blocks filter // of the first 32 bits of the keys; empty if one is shorter
+	filter filter // of the keys
 	slots  slots  // 1 + the index of a key
 	steps  []step // steps[0] is the root
-	wide   bool   // no prefix is shorter than 32 bits
 }
 
 type key6 struct {
@@ -52,14 +54,15 @@ func hash6(hi, lo uint64, length uint8) (place, tag uint32) {
 	return uint32(x >> 32), uint32(x)
 }
 
+// hashBlock is the hash of the first 32 bits of an address.
+func hashBlock(hi uint64) uint32 { return uint32((hi >> 32) * 0x9e3779b97f4a7c15 >> 32) }
+
 func (s *six) longest(hi, lo uint64) (best Node) {
 	if len(s.steps) == 0 {
 		return 0
 	}
-	if s.wide {
-		if _, tag := hash6(hi>>32<<32, 0, 32); !s.filter.has(tag) {
-			return 0
-		}
+	if len(s.blocks) > 0 && !s.blocks.has(hashBlock(hi)) {
+		return 0
 	}
 	for i := uint8(0); ; {
 		st := s.steps[i]
@@ -111,18 +114,21 @@ func (t *Trie[T]) buildSix() {
 			lengths = append(lengths, uint8(l))
 		}
 	}
-	s.wide = lengths[0] >= 32
+	if lengths[0] >= 32 {
+		s.blocks = newFilter(len(s.keys))
+		for i := range s.keys {
+			s.blocks.add(hashBlock(s.keys[i].hi))
+		}
+	}
 	s.addSteps(lengths)
 	t.addMarks()
 
-	s.filter, s.slots = newFilter(len(s.keys)*2), newSlots(len(s.keys), len(s.keys))
+	s.filter, s.slots = newFilter(len(s.keys)), newSlots(len(s.keys), len(s.keys))
 	for i := range s.keys {
 		k := &s.keys[i]
 		place, tag := hash6(k.hi, k.lo, k.bits)
 		s.filter.add(tag)
 		s.slots.add(place, tag, uint32(i)+1)
-		_, tag = hash6(k.hi>>32<<32, 0, 32)
-		s.filter.add(tag)
 	}
 }
 
@@ -178,5 +184,5 @@ func (t *Trie[T]) addMarks() {
 			s.keys = append(s.keys, m)
 		}
 	}
-	s.keys = slices.Clip(s.keys)
+	s.keys = room.Trim(s.keys)
 }
