@@ -8,6 +8,9 @@ import (
 	"hash/maphash"
 	"iter"
 	"math/bits"
+
+	"github.com/sipacl/sipacl/internal/filter"
+	"github.com/sipacl/sipacl/internal/room"
 )
 
 // A Member is one row: name@domain is in group. Tag and Row say where the row
@@ -20,16 +23,23 @@ type Member struct {
 
 // A Set is an immutable set of members. The zero Set and a nil one are empty.
 //
-// The entries stand one after the other in an arena: domain, group, tag and
-// row as numbers, then the name. Domains and groups, of which there are few,
-// are numbered. Slots are a hash table of places in the arena with linear
-// probing; 24 bits of the hash in each slot spare most looks into the arena.
+// The entries stand one after the other in an arena: the length of the name,
+// the name, then numbers: domain, group, tag and row. Domains and groups, of
+// which there are few, are numbered.
+//
+//	arena  5 alice 0 1 0 17  3 bob 0 0 0 18  ...
+//	       ^ alice@example.com is in group 1, row 17
+//
+// Slots are a hash table of places in the arena with linear probing; 24 bits
+// of the hash in each slot spare most looks into the arena. A question about
+// somebody who is no member mostly ends before, at one bit of present.
 type Set struct {
 	seed    maphash.Seed
 	domains names
 	groups  names
 	arena   []byte
 	slots   []uint64 // (offset+1)<<24 | 24 bits of the hash; 0 is free
+	present filter.Filter
 	n       int
 }
 
@@ -51,10 +61,7 @@ func (n *names) intern(s string) uint32 {
 }
 
 // key is what is compared.
-type key struct {
-	name          string
-	domain, group uint32
-}
+type key struct{ name, domain, group string }
 
 // A Builder makes a Set. The zero Builder is ready for use.
 type Builder struct{ set Set }
@@ -68,19 +75,19 @@ func (b *Builder) Add(m Member) (added bool) {
 		s.domains.number, s.groups.number = map[string]uint32{}, map[string]uint32{}
 		s.resize(64)
 	}
-	k := key{m.Name, s.domains.intern(m.Domain), s.groups.intern(m.Group)}
-	h := s.hash(k)
-	i, found := s.find(k, h)
-	if found {
+	k := key{m.Name, m.Domain, m.Group}
+	h := s.hash(&k)
+	i, _ := s.find(&k, h)
+	if s.slots[i] != 0 {
 		return false
 	}
 	s.slots[i] = slot(len(s.arena), h)
-	s.arena = binary.AppendUvarint(s.arena, uint64(k.domain))
-	s.arena = binary.AppendUvarint(s.arena, uint64(k.group))
-	s.arena = binary.AppendUvarint(s.arena, uint64(m.Tag))
-	s.arena = binary.AppendUvarint(s.arena, m.Row)
 	s.arena = binary.AppendUvarint(s.arena, uint64(len(m.Name)))
 	s.arena = append(s.arena, m.Name...)
+	s.arena = binary.AppendUvarint(s.arena, uint64(s.domains.intern(m.Domain)))
+	s.arena = binary.AppendUvarint(s.arena, uint64(s.groups.intern(m.Group)))
+	s.arena = binary.AppendUvarint(s.arena, uint64(m.Tag))
+	s.arena = binary.AppendUvarint(s.arena, m.Row)
 	s.n++
 	if 4*s.n > 3*len(s.slots) {
 		s.resize(2 * len(s.slots))
@@ -94,8 +101,10 @@ func (b *Builder) Set() *Set {
 	s := b.set
 	b.set = Set{}
 	if s.n > 0 {
-		s.resize(s.n + s.n/3 + 1)
-		s.arena = append(make([]byte, 0, len(s.arena)), s.arena...)
+		s.present = filter.New(s.n)
+		s.resize(s.n + s.n/2 + 1)
+		s.arena = room.Trim(s.arena)
+		s.domains.number, s.groups.number = nil, nil
 	}
 	return &s
 }
@@ -114,20 +123,18 @@ func (s *Set) Find(name, domain, group string) (tag uint32, row uint64, ok bool)
 	if s.Len() == 0 {
 		return 0, 0, false
 	}
-	k := key{name: name}
-	var known bool
-	if k.domain, known = s.domains.number[domain]; !known {
+	k := key{name, domain, group}
+	h := s.hash(&k)
+	if !s.present.Has(uint32(h)) {
 		return 0, 0, false
 	}
-	if k.group, known = s.groups.number[group]; !known {
+	i, rest := s.find(&k, h)
+	if s.slots[i] == 0 {
 		return 0, 0, false
 	}
-	i, ok := s.find(k, s.hash(k))
-	if !ok {
-		return 0, 0, false
-	}
-	e := s.entry(int(s.slots[i]>>24) - 1)
-	return e.tag, e.row, true
+	t, n := binary.Uvarint(s.arena[rest:])
+	row, _ = binary.Uvarint(s.arena[rest+n:])
+	return uint32(t), row, true
 }
 
 // Groups yields every group once, in the order in which they first came.
@@ -162,19 +169,22 @@ func (s *Set) All() iter.Seq[Member] {
 }
 
 // Bytes returns about how much memory the members take.
-func (s *Set) Bytes() int { return cap(s.arena) + 8*cap(s.slots) }
+func (s *Set) Bytes() int { return cap(s.arena) + 8*cap(s.slots) + 8*len(s.present) }
 
-// find returns the slot of k, or the free one where it would be.
-func (s *Set) find(k key, h uint64) (i int, found bool) {
+// find returns the slot of k and where in the arena its tag is, or the free
+// slot where it would be.
+func (s *Set) find(k *key, h uint64) (i, rest int) {
 	for i = s.home(h); s.slots[i] != 0; {
-		if s.slots[i]&tagBits == h&tagBits && s.is(int(s.slots[i]>>24)-1, k) {
-			return i, true
+		if (s.slots[i]^h)&tagBits == 0 {
+			if rest = s.is(int(s.slots[i]>>24)-1, k); rest > 0 {
+				return i, rest
+			}
 		}
 		if i++; i == len(s.slots) {
 			i = 0
 		}
 	}
-	return i, false
+	return i, 0
 }
 
 const tagBits = 1<<24 - 1
@@ -187,16 +197,28 @@ func (s *Set) home(h uint64) int {
 	return int(hi)
 }
 
-func (s *Set) hash(k key) uint64 {
+func (s *Set) hash(k *key) uint64 {
 	h := maphash.String(s.seed, k.name)
-	hi, lo := bits.Mul64(h^0x9e3779b97f4a7c15, (uint64(k.domain)<<32|uint64(k.group))^0xbf58476d1ce4e5b9)
+	hi, lo := bits.Mul64(h^0x9e3779b97f4a7c15, maphash.String(s.seed, k.domain)+bits.RotateLeft64(maphash.String(s.seed, k.group), 32))
 	return h ^ hi ^ lo
 }
 
-// is reports whether the entry at offset at is that of k.
-func (s *Set) is(at int, k key) bool {
-	e := s.entry(at)
-	return e.domain == k.domain && e.group == k.group && string(e.name) == k.name
+// is returns where the tag of the entry at offset at is if it is that of k,
+// else 0.
+func (s *Set) is(at int, k *key) (rest int) {
+	n, size := binary.Uvarint(s.arena[at:])
+	at += size
+	if n != uint64(len(k.name)) || string(s.arena[at:at+len(k.name)]) != k.name {
+		return 0
+	}
+	at += len(k.name)
+	domain, size := binary.Uvarint(s.arena[at:])
+	at += size
+	group, size := binary.Uvarint(s.arena[at:])
+	if s.domains.text[domain] != k.domain || s.groups.text[group] != k.group {
+		return 0
+	}
+	return at + size
 }
 
 type entry struct {
@@ -212,18 +234,21 @@ func (s *Set) entry(at int) (e entry) {
 		at += n
 		return v
 	}
-	e.domain, e.group, e.tag, e.row = uint32(next()), uint32(next()), uint32(next()), next()
 	n := int(next())
-	e.name, e.end = s.arena[at:at+n], at+n
+	e.name = s.arena[at : at+n]
+	at += n
+	e.domain, e.group, e.tag, e.row = uint32(next()), uint32(next()), uint32(next()), next()
+	e.end = at
 	return e
 }
 
-// resize makes a hash table of n slots, more than there are members.
+// resize makes a hash table of n slots, more than there are members, and
+// fills the filter if there is one.
 func (s *Set) resize(n int) {
 	s.slots = make([]uint64, n)
 	for at := 0; at < len(s.arena); {
 		e := s.entry(at)
-		h := s.hash(key{string(e.name), e.domain, e.group})
+		h := s.hash(&key{string(e.name), s.domains.text[e.domain], s.groups.text[e.group]})
 		i := s.home(h)
 		for s.slots[i] != 0 {
 			if i++; i == n {
@@ -231,6 +256,9 @@ func (s *Set) resize(n int) {
 			}
 		}
 		s.slots[i] = slot(at, h)
+		if len(s.present) > 0 {
+			s.present.Add(uint32(h))
+		}
 		at = e.end
 	}
 }

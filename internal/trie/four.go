@@ -3,6 +3,7 @@ package trie
 import (
 	"math/bits"
 
+	"github.com/sipacl/sipacl/internal/filter"
 	"github.com/sipacl/sipacl/internal/room"
 )
 
@@ -10,7 +11,7 @@ import (
 //
 //	seen16  65,536 bits, one a /16: does any prefix touch it?    8 KB
 //	seen24  the same of every /24, for large tables only         2 MB
-//	filter  and then hosts: the prefixes of 32 bits, by hash
+//	present and then hosts: the prefixes of 32 bits, by hash
 //	root    and then arena: all the others, by 8 bits of the address at a time
 //
 // The first part of root and arena is a value for each number that the first
@@ -36,7 +37,7 @@ import (
 type four struct {
 	seen16    *[1 << 10]uint64 // nil: all
 	seen24    *[1 << 18]uint64 // nil: all
-	filter    filter
+	present   filter.Filter
 	hosts     slots
 	root      []uint32
 	rootShift uint8 // 32 less the bits that root tells apart
@@ -76,7 +77,7 @@ func (t *Trie[T]) longest4(a uint32) Node {
 		return 0
 	}
 	place, tag := hash4(a)
-	if f.filter.has(tag) {
+	if f.present.Has(tag) {
 		if n := t.host(a, place, tag); n != 0 {
 			return n
 		}
@@ -99,7 +100,7 @@ func (t *Trie[T]) longest4(a uint32) Node {
 func (t *Trie[T]) host(a, place, tag uint32) Node {
 	s := &t.four.hosts
 	tag <<= s.bits
-	for i := scale(place, len(s.slot)); s.slot[i] != 0; {
+	for i := filter.Scale(place, len(s.slot)); s.slot[i] != 0; {
 		if v := s.slot[i]; (v^tag)>>s.bits == 0 {
 			if v ^= tag; t.nodes[v].addr == a {
 				return Node(v)
@@ -132,11 +133,11 @@ func (t *Trie[T]) buildFour() {
 			wider = append(wider, uint32(i))
 		}
 	}
-	f.filter, f.hosts = newFilter(hosts), newSlots(hosts, len(t.nodes)-1)
+	f.present, f.hosts = filter.New(hosts), newSlots(hosts, len(t.nodes)-1)
 	for i := 1; i < len(t.nodes); i++ {
 		if n := &t.nodes[i]; n.bits == 32 {
 			place, tag := hash4(n.addr)
-			f.filter.add(tag)
+			f.present.Add(tag)
 			f.hosts.add(place, tag, uint32(i))
 		}
 	}

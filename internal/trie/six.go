@@ -4,6 +4,7 @@ import (
 	"math/bits"
 	"slices"
 
+	"github.com/sipacl/sipacl/internal/filter"
 	"github.com/sipacl/sipacl/internal/room"
 )
 
@@ -28,12 +29,12 @@ import (
 // knows the longest prefix that covers it (best), the answer in case nothing
 // longer turns up.
 type six struct {
-	first  Node   // the node of keys[0]
-	keys   []key6 // of the nodes, then of the marks
-	blocks filter // of the first 32 bits of the keys; empty if one is shorter
-	filter filter // of the keys
-	slots  slots  // 1 + the index of a key
-	steps  []step // steps[0] is the root
+	first   Node          // the node of keys[0]
+	keys    []key6        // of the nodes, then of the marks
+	blocks  filter.Filter // of the first 32 bits of the keys; empty if one is shorter
+	present filter.Filter // of the keys
+	slots   slots         // 1 + the index of a key
+	steps   []step        // steps[0] is the root
 }
 
 type key6 struct {
@@ -61,7 +62,7 @@ func (s *six) longest(hi, lo uint64) (best Node) {
 	if len(s.steps) == 0 {
 		return 0
 	}
-	if len(s.blocks) > 0 && !s.blocks.has(hashBlock(hi)) {
+	if len(s.blocks) > 0 && !s.blocks.Has(hashBlock(hi)) {
 		return 0
 	}
 	for i := uint8(0); ; {
@@ -81,11 +82,11 @@ func (s *six) longest(hi, lo uint64) (best Node) {
 // find returns the key of a masked address.
 func (s *six) find(hi, lo uint64, length uint8) *key6 {
 	place, tag := hash6(hi, lo, length)
-	if !s.filter.has(tag) {
+	if !s.present.Has(tag) {
 		return nil
 	}
 	tag <<= s.slots.bits
-	for i := scale(place, len(s.slots.slot)); s.slots.slot[i] != 0; {
+	for i := filter.Scale(place, len(s.slots.slot)); s.slots.slot[i] != 0; {
 		if v := s.slots.slot[i]; (v^tag)>>s.slots.bits == 0 {
 			if k := &s.keys[v^tag-1]; k.hi == hi && k.lo == lo && k.bits == length {
 				return k
@@ -115,19 +116,19 @@ func (t *Trie[T]) buildSix() {
 		}
 	}
 	if lengths[0] >= 32 {
-		s.blocks = newFilter(len(s.keys))
+		s.blocks = filter.New(len(s.keys))
 		for i := range s.keys {
-			s.blocks.add(hashBlock(s.keys[i].hi))
+			s.blocks.Add(hashBlock(s.keys[i].hi))
 		}
 	}
 	s.addSteps(lengths)
 	t.addMarks()
 
-	s.filter, s.slots = newFilter(len(s.keys)), newSlots(len(s.keys), len(s.keys))
+	s.present, s.slots = filter.New(len(s.keys)), newSlots(len(s.keys), len(s.keys))
 	for i := range s.keys {
 		k := &s.keys[i]
 		place, tag := hash6(k.hi, k.lo, k.bits)
-		s.filter.add(tag)
+		s.present.Add(tag)
 		s.slots.add(place, tag, uint32(i)+1)
 	}
 }

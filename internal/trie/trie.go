@@ -21,6 +21,8 @@ import (
 	"encoding/binary"
 	"math/bits"
 	"net/netip"
+
+	"github.com/sipacl/sipacl/internal/filter"
 )
 
 // Node is a prefix of the table. 0 is none.
@@ -157,22 +159,6 @@ func mask(hi, lo uint64, n uint8) (uint64, uint64) {
 	return hi, lo &^ (^uint64(0) >> (n - 64))
 }
 
-// A filter is a set of hashes that may say yes by mistake, about one time in
-// ten: one bit a hash, eight bits of room for each.
-type filter []uint64
-
-func newFilter(n int) filter { return make(filter, n/8+1) }
-
-func (f filter) add(hash uint32) {
-	i := scale(hash, len(f)*64)
-	f[i/64] |= 1 << (i % 64)
-}
-
-func (f filter) has(hash uint32) bool {
-	i := scale(hash, len(f)*64)
-	return f[i/64]>>(i%64)&1 != 0
-}
-
 // A slots is a hash table of numbers from 1, in as many slots as make it 70 %
 // full. What is looked up is not in it: the upper bits of a slot, above those
 // that the largest number needs, repeat part of its hash, so that hardly ever
@@ -194,7 +180,7 @@ func newSlots(n, most int) slots {
 
 // add puts in a number, with the two halves of its hash.
 func (s *slots) add(place, tag, number uint32) {
-	i := scale(place, len(s.slot))
+	i := filter.Scale(place, len(s.slot))
 	for s.slot[i] != 0 {
 		if i++; i == uint32(len(s.slot)) {
 			i = 0
@@ -202,6 +188,3 @@ func (s *slots) add(place, tag, number uint32) {
 	}
 	s.slot[i] = tag<<s.bits | number
 }
-
-// scale maps a hash evenly to 0 to n-1.
-func scale(hash uint32, n int) uint32 { return uint32(uint64(hash) * uint64(n) >> 32) }
