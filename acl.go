@@ -250,6 +250,9 @@ func makeACL(name string, rules []ACLRule) (*ACL, error) {
 		}
 		a.rules = append(a.rules, r)
 	}
+	if len(a.rules) > trie.MaxEntries {
+		errs = append(errs, fmt.Errorf("more than %d rules", trie.MaxEntries))
+	}
 	if len(errs) > 0 {
 		return nil, errors.Join(errs...)
 	}

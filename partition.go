@@ -161,8 +161,8 @@ type sourceGroups struct {
 	any  bool
 }
 
-// first finds the row that answers q for the first group that holds its
-// source.
+// first finds the row that answers q, a question about a source, for the
+// first group that holds it. It leaves that group in q.
 func (g sourceGroups) first(t *Table, q *Query) (i uint32, ok bool) {
 	if !t.loaded() {
 		return 0, false

@@ -107,6 +107,9 @@ func (b *tableBuilder) add(r AddressRow) error {
 	if err := r.clean(); err != nil {
 		return err
 	}
+	if len(b.table.rows) == trie.MaxEntries {
+		return fmt.Errorf("%s: more than %d rows", r.Origin, trie.MaxEntries)
+	}
 	key := rowindex.Key{Group: uint32(r.Group), Port: r.Port, Proto: uint8(r.Proto)}
 	var err error
 	if key.Pattern, err = b.pattern(&r); err != nil {
@@ -131,13 +134,14 @@ func (b *tableBuilder) pattern(r *AddressRow) (uint32, error) {
 	}
 	p, ok := b.patterns[r.Pattern]
 	if !ok {
-		compiled, err := CompilePattern(r.Pattern)
+		text := strings.Clone(r.Pattern) // not a part of something bigger
+		compiled, err := CompilePattern(text)
 		if err != nil {
 			return 0, &LoadError{Origin: r.Origin, Column: "pattern", Value: r.Pattern, Err: err}
 		}
 		p = uint32(len(b.table.patterns))
 		b.table.patterns = append(b.table.patterns, compiled)
-		b.patterns[strings.Clone(r.Pattern)] = p
+		b.patterns[text] = p
 	}
 	return p, nil
 }

@@ -2,9 +2,11 @@ package sipacl
 
 import (
 	"encoding/binary"
+	"fmt"
 	"iter"
 	"math/rand/v2"
 	"net/netip"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -435,4 +437,58 @@ func TestDuplicateRowsAreFine(t *testing.T) {
 	table := mustTable(t, r, again, r)
 	require.Equal(t, "first", table.CheckAddress(Query{Group: 1, Addr: addr("192.0.2.1")}).Info)
 	require.Len(t, collect(table.Matches(Query{Group: 1, Addr: addr("192.0.2.1")})), 3)
+}
+
+// TestKeptTextIsSmall keeps a text of a decision for longer than its table:
+// that must not keep the texts of the whole table.
+func TestKeptTextIsSmall(t *testing.T) {
+	heap := func() uint64 {
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc
+	}
+	before := heap()
+	var kept []string
+	for range 5 {
+		table, err := NewTable(func(yield func(AddressRow, error) bool) {
+			for i := range 50_000 {
+				if !yield(AddressRow{Prefix: netip.PrefixFrom(benchAddr(i), 32), Info: fmt.Sprintf("customer %030d", i)}, nil) {
+					return
+				}
+			}
+		})
+		require.NoError(t, err)
+		d := table.CheckAddress(Query{Addr: benchAddr(7), Any: AnyGroup})
+		require.True(t, d.Allowed)
+		kept = append(kept, d.Info)
+	}
+	require.Less(t, heap(), before+1<<20)
+	runtime.KeepAlive(kept)
+}
+
+// TestManyRowsOfOnePrefix looks a group up among all of them.
+func TestManyRowsOfOnePrefix(t *testing.T) {
+	var rows AddressRows
+	for i := range 1000 {
+		rows = append(rows, AddressRow{
+			Group: GroupID(i * 7 % 100), Port: uint16(i), Prefix: netip.MustParsePrefix("0.0.0.0/0"), Origin: Origin{Line: i + 1},
+		})
+	}
+	table := MustPartition(rows...).Table()
+	addr := netip.MustParseAddr("192.0.2.1")
+	for port := range uint16(1000) {
+		for _, group := range []GroupID{0, 7, 99, 100} {
+			q := Query{Addr: addr, Group: group, Port: port}
+			want := 0
+			for _, r := range rows {
+				if r.Group == group && (r.Port == 0 || r.Port == port) {
+					want = r.Origin.Line
+					break
+				}
+			}
+			require.Equal(t, want, table.CheckAddress(q).Origin.Line, "group %d port %d", group, port)
+		}
+	}
+	require.Equal(t, 1, table.CheckAddress(Query{Addr: addr, Any: AnyGroup}).Origin.Line)
 }

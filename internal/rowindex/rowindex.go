@@ -13,15 +13,16 @@
 //
 // the prefixes and the further rows are
 //
-//	node  prefix       parent  groups       key                    at
-//	1     10.0.0.0/8   0       bit of 7     group 7                row 0
-//	2     10.1.2.3/32  1       of 7, 1, 2   group 1, more follow   further[0]
+//	node  prefix       parent  groups      key               at
+//	1     10.0.0.0/8   0       bit of 7    group 7           row 0
+//	2     10.1.2.3/32  1       of 7, 1, 2  group 1, several  further[0]
 //
-//	further[0]  group 1, more follow  row 1  node 2
-//	further[1]  group 2, port 5060    row 2  node 2
+//	further[0]  group 1             row 1  node 2  end 2
+//	further[1]  group 2, port 5060  row 2  node 2  end 2
 package rowindex
 
 import (
+	"cmp"
 	"net/netip"
 	"slices"
 
@@ -35,7 +36,7 @@ type Key struct {
 	Pattern uint32 // 0 is none; the caller's number of it otherwise
 	Port    uint16 // 0 is any
 	Proto   uint8  // 0 is any, NoProto none
-	more    bool   // the next row has the same prefix
+	several bool   // in a head: more rows have the prefix
 }
 
 // NoProto is the protocol of a row or of a question that matches nothing.
@@ -91,27 +92,33 @@ func (k *Key) Compare(q *Question) Miss {
 // zero Ref is that of a row without a prefix.
 type Ref uint32
 
-const isFurther = 1 << 31
+const isFurther Ref = 1 << 31
 
 // Index is an immutable set of rows. The zero Index holds none. It is safe
 // for concurrent use.
 type Index struct {
 	trie    *trie.Trie[head]
 	further []further
+	byGroup []uint32 // as further: the rows of a prefix that has many, sorted by group
 }
 
 // head is the value of a prefix.
 type head struct {
 	groups uint32 // a bit for each group of this prefix and of those above
-	at     uint32 // the row; if key.more, where the rows are in further
+	at     uint32 // the row; if key.several, where the rows are in further
 	key    Key    // of the first row
 }
 
+// further is a row of a prefix that has several.
 type further struct {
 	key  Key
 	row  uint32
 	node trie.Node
+	end  uint32 // the index after the last row of the prefix
 }
+
+// many is from how many rows of a prefix on they are searched by group.
+const many = 16
 
 // groupBit is the bit of a group in a summary.
 func groupBit(group uint32) uint32 { return 1 << (group * 0x9e3779b1 >> 27) }
@@ -124,7 +131,6 @@ type Builder struct {
 
 // Grow makes room for n more rows.
 func (b *Builder) Grow(n int) {
-	b.trie.Grow(n)
 	b.keys = slices.Grow(b.keys, n)
 }
 
@@ -151,18 +157,36 @@ func Build(b *Builder, place func(row uint32, r Ref)) *Index {
 			place(rows[0], Ref(n))
 			return h
 		}
-		h.at, h.key.more = uint32(len(x.further)), true
+		h.at, h.key.several = uint32(len(x.further)), true
+		end := h.at + uint32(len(rows))
 		for i, r := range rows {
 			h.groups |= groupBit(own[i].Group)
-			own[i].more = i < len(rows)-1
-			place(r, Ref(len(x.further)|isFurther))
-			x.further = append(x.further, further{own[i], r, n})
+			place(r, Ref(len(x.further))|isFurther)
+			x.further = append(x.further, further{own[i], r, n, end})
 		}
 		return h
 	})
 	*b = Builder{}
 	x.further = room.Trim(x.further)
+	x.sortByGroup()
 	return x
+}
+
+// sortByGroup makes byGroup; rows of the same group stay in order.
+func (x *Index) sortByGroup() {
+	x.byGroup = make([]uint32, len(x.further))
+	for at := uint32(0); at < uint32(len(x.further)); at = x.further[at].end {
+		list := x.byGroup[at:x.further[at].end]
+		if len(list) < many {
+			continue
+		}
+		for i := range list {
+			list[i] = at + uint32(i)
+		}
+		slices.SortStableFunc(list, func(a, b uint32) int {
+			return cmp.Compare(x.further[a].key.Group, x.further[b].key.Group)
+		})
+	}
 }
 
 // sortedKeys returns the keys in the order of prefixes. To collect them here
@@ -198,20 +222,35 @@ func (x *Index) First(n trie.Node, q *Question, fits func(pattern uint32) bool) 
 		if h.groups&bit == 0 {
 			return 0, false
 		}
-		if !h.key.more {
+		if !h.key.several {
 			if h.key.matches(q, fits) {
 				return h.at, true
 			}
-			continue
+		} else if row, ok = x.firstOf(h.at, q, fits); ok {
+			return row, true
 		}
-		for i := h.at; ; i++ {
-			f := &x.further[i]
-			if f.key.matches(q, fits) {
+	}
+	return 0, false
+}
+
+// firstOf is First among the rows of the prefix whose first one is at.
+func (x *Index) firstOf(at uint32, q *Question, fits func(uint32) bool) (row uint32, ok bool) {
+	end := x.further[at].end
+	if end-at < many || q.Any&AnyGroup != 0 {
+		for i := at; i < end; i++ {
+			if f := &x.further[i]; f.key.matches(q, fits) {
 				return f.row, true
 			}
-			if !f.key.more {
-				break
-			}
+		}
+		return 0, false
+	}
+	list := x.byGroup[at:end]
+	i, _ := slices.BinarySearchFunc(list, q.Group, func(i uint32, group uint32) int {
+		return cmp.Compare(x.further[i].key.Group, group)
+	})
+	for ; i < len(list) && x.further[list[i]].key.Group == q.Group; i++ {
+		if f := &x.further[list[i]]; f.key.matches(q, fits) {
+			return f.row, true
 		}
 	}
 	return 0, false
@@ -226,19 +265,15 @@ func (k *Key) matches(q *Question, fits func(uint32) bool) bool {
 func (x *Index) Each(n trie.Node, visit func(row uint32, k *Key) bool) {
 	for ; n != 0; n = x.trie.Parent(n) {
 		h := x.trie.Value(n)
-		if !h.key.more {
+		if !h.key.several {
 			if !visit(h.at, &h.key) {
 				return
 			}
 			continue
 		}
-		for i := h.at; ; i++ {
-			f := &x.further[i]
-			if !visit(f.row, &f.key) {
+		for i := h.at; i < x.further[h.at].end; i++ {
+			if f := &x.further[i]; !visit(f.row, &f.key) {
 				return
-			}
-			if !f.key.more {
-				break
 			}
 		}
 	}

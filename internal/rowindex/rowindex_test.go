@@ -70,6 +70,10 @@ func crowded(r *workload.Rand, n int) []workload.Row {
 			rows[i].Prefix = netip.PrefixFrom(a, 20+r.N(13)).Masked()
 		}
 		rows[i].Group = uint32(r.N(8)) // few, and many that share a bit
+		if r.Percent(20) {
+			rows[i].Prefix = rows[0].Prefix
+			rows[i].Group = uint32(r.N(60))
+		}
 		rows[i].Proto = workload.Proto(r.N(4))
 	}
 	return rows

@@ -1,28 +1,37 @@
-// Package textset keeps texts, each once, in one piece of memory: numbers
-// stand for them, and the garbage collector sees one object, however many
+// Package textset keeps texts, each once, in few pieces of memory: numbers
+// stand for them, and the garbage collector sees hardly anything, however many
 // there are.
 package textset
+
+import "github.com/sipacl/sipacl/internal/room"
 
 // Set is an immutable list of distinct texts. Text 0 is the empty one. It is
 // safe for concurrent use.
 type Set struct {
-	all  string
-	ends []int // text i is all[ends[i-1]:ends[i]]
+	chunks []string
+	places []place // of text 1 and so on
 }
 
-// At returns text i. It is a part of the set's memory, which stays for as long
-// as the text does.
+// place is where a text is: chunks[chunk][start:end].
+type place struct{ chunk, start, end uint32 }
+
+// chunkSize is about how much memory somebody holds who keeps a text for
+// longer than its set.
+const chunkSize = 16 << 10
+
+// At returns text i.
 func (s *Set) At(i uint32) string {
 	if i == 0 {
 		return ""
 	}
-	return s.all[s.ends[i-1]:s.ends[i]]
+	p := s.places[i-1]
+	return s.chunks[p.chunk][p.start:p.end]
 }
 
 // Builder collects texts. The zero Builder is empty.
 type Builder struct {
-	all     []byte
-	ends    []int
+	set     Set
+	chunk   []byte // the last one
 	numbers map[string]uint32
 	last    string
 	number  uint32 // of last
@@ -39,20 +48,36 @@ func (b *Builder) Number(s string) uint32 {
 	n, ok := b.numbers[s]
 	if !ok {
 		if b.numbers == nil {
-			b.numbers, b.ends = map[string]uint32{}, []int{0}
+			b.numbers = map[string]uint32{}
 		}
-		n = uint32(len(b.ends))
-		b.all = append(b.all, s...)
-		b.ends = append(b.ends, len(b.all))
+		n = b.add(s)
 		b.numbers[s] = n
 	}
 	b.last, b.number = s, n
 	return n
 }
 
+func (b *Builder) add(s string) uint32 {
+	if len(b.chunk)+len(s) > chunkSize {
+		b.flush()
+	}
+	start := len(b.chunk)
+	b.chunk = append(b.chunk, s...)
+	b.set.places = append(b.set.places, place{uint32(len(b.set.chunks)), uint32(start), uint32(len(b.chunk))})
+	return uint32(len(b.set.places))
+}
+
+func (b *Builder) flush() {
+	if len(b.chunk) > 0 {
+		b.set.chunks = append(b.set.chunks, string(b.chunk))
+		b.chunk = b.chunk[:0]
+	}
+}
+
 // Set returns the texts and empties the builder.
 func (b *Builder) Set() Set {
-	s := Set{string(b.all), append([]int(nil), b.ends...)}
+	b.flush()
+	s := Set{b.set.chunks, room.Trim(b.set.places)}
 	*b = Builder{}
 	return s
 }

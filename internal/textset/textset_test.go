@@ -1,6 +1,7 @@
 package textset
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -24,4 +25,27 @@ func FuzzSet(f *testing.F) {
 		}
 		require.Equal(t, "", set.At(0))
 	})
+}
+
+func TestChunks(t *testing.T) {
+	var b Builder
+	var texts []string
+	for i := range 100 {
+		texts = append(texts, strings.Repeat(string(rune('a'+i%26)), i*i*i))
+	}
+	for _, s := range texts {
+		b.Number(s)
+	}
+	for i := range texts {
+		texts[i] = string([]byte(texts[i]))
+	}
+	numbers := make([]uint32, len(texts))
+	for i, s := range texts {
+		numbers[i] = b.Number(s)
+	}
+	set := b.Set()
+	for i, s := range texts {
+		require.Equal(t, s, set.At(numbers[i]))
+	}
+	require.Greater(t, len(set.chunks), 10)
 }

@@ -1,6 +1,7 @@
 package trie
 
 import (
+	"cmp"
 	"net/netip"
 	"slices"
 
@@ -19,9 +20,6 @@ type entry struct {
 	number uint32
 	bits   uint8
 }
-
-// Grow makes room for n more prefixes, taking them for IPv4.
-func (b *Builder) Grow(n int) { b.four = slices.Grow(b.four, n) }
 
 // Add notes that the entry of that number has prefix p, which must be valid
 // and masked, and its address not an IPv4-mapped one. Prefixes may repeat.
@@ -67,22 +65,7 @@ func (e *entry) covers(o *entry) bool {
 }
 
 func (e *entry) compare(o *entry) int {
-	switch {
-	case e.hi != o.hi:
-		return less(e.hi < o.hi)
-	case e.lo != o.lo:
-		return less(e.lo < o.lo)
-	case e.bits != o.bits:
-		return less(e.bits < o.bits)
-	}
-	return 0
-}
-
-func less(yes bool) int {
-	if yes {
-		return -1
-	}
-	return 1
+	return cmp.Or(cmp.Compare(e.hi, o.hi), cmp.Compare(e.lo, o.lo), cmp.Compare(e.bits, o.bits))
 }
 
 // distinct counts the prefixes of sorted entries.

@@ -45,9 +45,9 @@ type four struct {
 }
 
 const (
-	check  = 1 << 30
-	deeper = 2 << 30
-	kind   = check | deeper
+	check  uint32 = 1 << 30
+	deeper uint32 = 2 << 30
+	kind          = check | deeper
 
 	arenaCounts = 8  // of arena: the offset of the counts
 	arenaValues = 10 // of the values
@@ -61,11 +61,12 @@ const (
 	root16From = 2048
 )
 
-// hash4 has the place of an address in its top half and the tag in the lower.
-func hash4(a uint32) (place, tag uint32) {
-	x := uint64(a) * 0x9e3779b97f4a7c15
-	x = (x ^ x>>32) * 0xd6e8feb86659fd93
-	return uint32(x >> 32), uint32(x)
+// hash4 gives two halves of a hash: where an address goes, and what tells it
+// apart there.
+func (t *Trie[T]) hash4(a uint32) (place, tag uint32) {
+	x := (uint64(a) ^ t.seed[0]) * 0x9e3779b97f4a7c15
+	x = (x ^ x>>32 ^ t.seed[1]) * 0xd6e8feb86659fd93
+	return uint32(x >> 32), uint32(x ^ x>>32)
 }
 
 func (t *Trie[T]) longest4(a uint32) Node {
@@ -76,7 +77,7 @@ func (t *Trie[T]) longest4(a uint32) Node {
 	if f.seen24 != nil && f.seen24[a>>14]>>(a>>8%64)&1 == 0 {
 		return 0
 	}
-	place, tag := hash4(a)
+	place, tag := t.hash4(a)
 	if f.present.Has(tag) {
 		if n := t.host(a, place, tag); n != 0 {
 			return n
@@ -136,7 +137,7 @@ func (t *Trie[T]) buildFour() {
 	f.present, f.hosts = filter.New(hosts), newSlots(hosts, len(t.nodes)-1)
 	for i := 1; i < len(t.nodes); i++ {
 		if n := &t.nodes[i]; n.bits == 32 {
-			place, tag := hash4(n.addr)
+			place, tag := t.hash4(n.addr)
 			f.present.Add(tag)
 			f.hosts.add(place, tag, uint32(i))
 		}

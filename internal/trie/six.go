@@ -46,19 +46,22 @@ type key6 struct {
 // step is a length to try, and which step comes next; 0 is none.
 type step struct{ bits, shorter, longer uint8 }
 
-const chainLengths = 6
+// chainLengths is up to which number of lengths trying one after the other is
+// about as quick, and spares the marks.
+const chainLengths = 10
 
 // hash6 is the hash of a masked address; see hash4.
-func hash6(hi, lo uint64, length uint8) (place, tag uint32) {
-	x, y := bits.Mul64(hi^0x9e3779b97f4a7c15, lo^0xd6e8feb86659fd93^uint64(length)<<56)
+func (t *Trie[T]) hash6(hi, lo uint64, length uint8) (place, tag uint32) {
+	x, y := bits.Mul64(hi^t.seed[0], lo^t.seed[1]^uint64(length)<<56)
 	x = (x ^ y) * 0x9e3779b97f4a7c15
-	return uint32(x >> 32), uint32(x)
+	return uint32(x >> 32), uint32(x ^ x>>32)
 }
 
 // hashBlock is the hash of the first 32 bits of an address.
 func hashBlock(hi uint64) uint32 { return uint32((hi >> 32) * 0x9e3779b97f4a7c15 >> 32) }
 
-func (s *six) longest(hi, lo uint64) (best Node) {
+func (t *Trie[T]) longest6(hi, lo uint64) (best Node) {
+	s := &t.six
 	if len(s.steps) == 0 {
 		return 0
 	}
@@ -68,7 +71,7 @@ func (s *six) longest(hi, lo uint64) (best Node) {
 	for i := uint8(0); ; {
 		st := s.steps[i]
 		h, l := mask(hi, lo, st.bits)
-		if k := s.find(h, l, st.bits); k != nil {
+		if k := t.find6(h, l, st.bits); k != nil {
 			best, i = k.best, st.longer
 		} else {
 			i = st.shorter
@@ -79,9 +82,10 @@ func (s *six) longest(hi, lo uint64) (best Node) {
 	}
 }
 
-// find returns the key of a masked address.
-func (s *six) find(hi, lo uint64, length uint8) *key6 {
-	place, tag := hash6(hi, lo, length)
+// find6 returns the key of a masked address, nil if it is not there.
+func (t *Trie[T]) find6(hi, lo uint64, length uint8) *key6 {
+	s := &t.six
+	place, tag := t.hash6(hi, lo, length)
 	if !s.present.Has(tag) {
 		return nil
 	}
@@ -127,7 +131,7 @@ func (t *Trie[T]) buildSix() {
 	s.present, s.slots = filter.New(len(s.keys)), newSlots(len(s.keys), len(s.keys))
 	for i := range s.keys {
 		k := &s.keys[i]
-		place, tag := hash6(k.hi, k.lo, k.bits)
+		place, tag := t.hash6(k.hi, k.lo, k.bits)
 		s.present.Add(tag)
 		s.slots.add(place, tag, uint32(i)+1)
 	}

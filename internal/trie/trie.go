@@ -8,7 +8,7 @@
 //	1     10.0.0.0   8    0       the caller's, for example its first row
 //	2     10.1.0.0   16   1
 //	3     10.1.2.3   32   2
-//	4     -          32   0       its address is in six.keys[0]
+//	4     unused     32   0       its address is in six.keys[0]
 //
 // A lookup finds the longest prefix and climbs by parent from there. How it
 // is found is drawn in four.go and six.go; in both, most of what scanners
@@ -20,6 +20,7 @@ package trie
 import (
 	"encoding/binary"
 	"math/bits"
+	"math/rand/v2"
 	"net/netip"
 
 	"github.com/sipacl/sipacl/internal/filter"
@@ -28,11 +29,17 @@ import (
 // Node is a prefix of the table. 0 is none.
 type Node uint32
 
-// Trie is an immutable set of up to a billion prefixes, with a value each.
-// The zero Trie holds none. It is safe for concurrent use. A value that holds
-// pointers makes the garbage collector read all nodes.
+// MaxEntries is how many entries a trie may have; the caller must not add
+// more. Nodes, and the places in the arena of four, of which there are up to
+// ten an entry, share 32 bits with what kind they are.
+const MaxEntries = 1 << 26
+
+// Trie is an immutable set of prefixes, with a value each. The zero Trie holds
+// none. It is safe for concurrent use. A value that holds pointers makes the
+// garbage collector read all nodes.
 type Trie[T any] struct {
 	nodes []node[T] // nodes[0] is unused
+	seed  [2]uint64 // of the hashes, so that nobody can make prefixes that collide
 	four  four
 	six   six
 }
@@ -54,7 +61,7 @@ func Build[T any](b *Builder, value func(n Node, above T, entries []uint32) T) *
 	four, six := b.four, b.six
 	*b = Builder{}
 	n4, n6 := distinct(four), distinct(six)
-	t := &Trie[T]{nodes: make([]node[T], 1, 1+n4+n6)}
+	t := &Trie[T]{nodes: make([]node[T], 1, 1+n4+n6), seed: [2]uint64{rand.Uint64(), rand.Uint64()}}
 	t.addNodes(four, value)
 	t.buildFour()
 	t.six.keys = make([]key6, 0, n6)
@@ -105,7 +112,7 @@ func (t *Trie[T]) Longest(addr netip.Addr) Node {
 		return t.longest4(addr4(addr))
 	case addr.IsValid():
 		hi, lo := addr6(addr)
-		return t.six.longest(hi, lo)
+		return t.longest6(hi, lo)
 	}
 	return 0
 }
@@ -116,8 +123,11 @@ func (t *Trie[T]) Parent(n Node) Node { return t.nodes[n].parent }
 // Value returns the value of n. The caller must not change it.
 func (t *Trie[T]) Value(n Node) *T { return &t.nodes[n].value }
 
-// Prefix returns the prefix of n.
+// Prefix returns the prefix of n, the zero one of none.
 func (t *Trie[T]) Prefix(n Node) netip.Prefix {
+	if n == 0 {
+		return netip.Prefix{}
+	}
 	x := &t.nodes[n]
 	if n >= t.six.first {
 		var b [16]byte
@@ -164,8 +174,8 @@ func mask(hi, lo uint64, n uint8) (uint64, uint64) {
 // that the largest number needs, repeat part of its hash, so that hardly ever
 // another is looked at. With numbers up to 6, 3 bits of each:
 //
-//	slot    0      1      2      3       4     5      6      7
-//	        empty  |29:4  |7:1   |130:6  empty |29:2  |88:3  |12:5
+//	slot    0      1      2      3       4      5      6      7      8
+//	        empty  |29:4  |7:1   |130:6  empty  |29:2  |88:3  |12:5  empty
 //
 // A search for the hash (place 5, tag 88) reads slots 5 and 6 and finds 3.
 type slots struct {

@@ -78,11 +78,11 @@ func TestWorkedExample(t *testing.T) {
 	tr := build(append(prefixes("10.1.0.0/16", "10.1.2.0/25", "10.1.2.128/26"), many(root16From)...))
 	f := &tr.four
 	v := f.root[10<<8|1]
-	require.EqualValues(t, deeper, v&kind)
+	require.Equal(t, deeper, v&kind)
 	require.EqualValues(t, 0b1101, f.arena[v&^kind])
 	require.Equal(t, []uint32{1, f.arenaValue(v&^kind, 2), 1}, f.arena[v&^kind+arenaValues:][:3])
 	v = f.arenaValue(v&^kind, 2)
-	require.EqualValues(t, deeper, v&kind)
+	require.Equal(t, deeper, v&kind)
 	require.Equal(t, []uint32{2, 3, 1}, f.arena[v&^kind+arenaValues:][:3])
 }
 
@@ -257,4 +257,68 @@ func TestLookupDoesNotAllocate(t *testing.T) {
 			n += tr.Longest(a)
 		}
 	}))
+}
+
+// TestShapes asks tables of all sizes at which something changes, of prefixes
+// from a range of lengths.
+func TestShapes(t *testing.T) {
+	r := workload.NewRand(5)
+	sizes := []int{1, 2, root8From, seen16From - 1, seen16From, root16From - 1, root16From, root16From + 1, 5000}
+	for _, lengths := range [][2]int{{0, 128}, {0, 32}, {1, 31}, {20, 28}, {31, 32}, {32, 32}, {40, 50}, {64, 128}, {118, 128}, {128, 128}} {
+		for _, n := range sizes {
+			for _, six := range []bool{false, true} {
+				if !six && lengths[0] > 32 {
+					continue
+				}
+				shape(t, r, n, six, lengths[0], lengths[1])
+			}
+		}
+	}
+}
+
+func shape(t *testing.T, r *workload.Rand, n int, six bool, from, to int) {
+	var list []netip.Prefix
+	slow := mapTrie{}
+	for i := range n {
+		a := netip.AddrFrom4([4]byte{10, byte(r.N(64)), byte(r.N(256)), byte(r.N(256))})
+		if six {
+			b := [16]byte{0x20, 0x01, 0x0d, 0xb8, byte(r.N(2)), byte(r.N(256))}
+			binary.BigEndian.PutUint64(b[8:], r.Uint64())
+			a = netip.AddrFrom16(b)
+		}
+		p := netip.PrefixFrom(a, from+r.N(min(to, a.BitLen())-from+1)).Masked()
+		list = append(list, p)
+		slow[p] = append(slow[p], uint32(i))
+	}
+	tr := build(list)
+	for range min(n, 100) {
+		p := list[r.N(n)]
+		for _, a := range near(workload.Inside(r, p), p) {
+			require.Equal(t, slow.covering(a), tr.covering(a), "%v of %d rows, /%d to /%d", a, n, from, to)
+		}
+	}
+}
+
+// TestNoCommonHash has addresses that a hash without a secret cannot tell
+// apart: a half that cancels a factor of its multiplication.
+func TestNoCommonHash(t *testing.T) {
+	var list []netip.Prefix
+	for i := range 50_000 {
+		var b [16]byte
+		binary.BigEndian.PutUint64(b[:8], 0x20010db8<<32|uint64(i))
+		binary.BigEndian.PutUint64(b[8:], 0xd6e8feb86659fd93^128<<56)
+		list = append(list, netip.PrefixFrom(netip.AddrFrom16(b), 128))
+	}
+	run, longest := 0, 0
+	for _, v := range build(list).six.slots.slot {
+		if run++; v == 0 {
+			run = 0
+		}
+		longest = max(longest, run)
+	}
+	require.Less(t, longest, 1000)
+}
+
+func TestNoneIsNotEverything(t *testing.T) {
+	require.False(t, build(prefixes("0.0.0.0/0")).Prefix(0).IsValid())
 }
