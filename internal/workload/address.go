@@ -156,20 +156,24 @@ func Hits(rows []Row, n int, seed uint64) []Query {
 	r := NewRand(seed)
 	q := make([]Query, n)
 	for i := range q {
-		row := &rows[r.N(len(rows))]
-		q[i] = Query{Addr: Inside(r, row.Prefix), Group: row.Group, Port: row.Port, Proto: row.Proto}
-		if r.Percent(20) {
-			q[i].Group = 0
-		}
-		if q[i].Port == 0 {
-			q[i].Port = 5060
-		}
-		if q[i].Proto == 0 {
-			q[i].Proto = UDP
-		}
-		if row.Pattern != "" || r.Percent(10) {
-			q[i].Subject = fmt.Sprintf("sip:+%d%d@carrier%d.example.com", 1+r.N(99), r.N(1e9), r.N(500))
-		}
+		q[i] = about(r, &rows[r.N(len(rows))])
+	}
+	return q
+}
+
+func about(r *Rand, row *Row) Query {
+	q := Query{Addr: Inside(r, row.Prefix), Group: row.Group, Port: row.Port, Proto: row.Proto}
+	if r.Percent(20) {
+		q.Group = 0
+	}
+	if q.Port == 0 {
+		q.Port = 5060
+	}
+	if q.Proto == 0 {
+		q.Proto = UDP
+	}
+	if row.Pattern != "" || r.Percent(10) {
+		q.Subject = fmt.Sprintf("sip:+%d%d@carrier%d.example.com", 1+r.N(99), r.N(1e9), r.N(500))
 	}
 	return q
 }
