@@ -1,6 +1,7 @@
 package memberset
 
 import (
+	"flag"
 	"fmt"
 	"math/rand/v2"
 	"runtime"
@@ -123,11 +124,13 @@ func heap() uint64 {
 	return m.HeapAlloc
 }
 
+var large = flag.Bool("large", false, "benchmark more than 100,000 members too")
+
 // BenchmarkFind asks a Set, and beside it a map from the joined texts to a
 // row. bytes/member is what the heap grew by.
 func BenchmarkFind(b *testing.B) {
-	for _, size := range []int{1_000_000, 10_000_000} {
-		if testing.Short() && size > 1_000_000 {
+	for _, size := range []int{100_000, 1_000_000, 10_000_000} {
+		if size > 100_000 && !*large {
 			continue
 		}
 		benchmarkSet(b, size)
