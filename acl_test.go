@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io/fs"
 	"iter"
 	"math/rand/v2"
@@ -880,53 +879,4 @@ func TestReadersSeeWholeGenerations(t *testing.T) {
 	stop.Store(true)
 	readers.Wait()
 	require.Equal(t, bound.Load().Check(one).Allowed, live.Check(one).Allowed)
-}
-
-// manyRules denies everybody and permits networks, n rules together.
-func manyRules(n int) []ACLRule {
-	rules := []ACLRule{{Prefix: netip.MustParsePrefix("0.0.0.0/0")}, {Prefix: netip.MustParsePrefix("::/0")}}
-	for i := range n - 2 {
-		a := netip.AddrFrom4([4]byte{10 + byte(i>>16), byte(i >> 8), byte(i), 0})
-		rules = append(rules, ACLRule{Sense: Permit, Prefix: netip.PrefixFrom(a, 24)})
-	}
-	return rules
-}
-
-func BenchmarkACL(b *testing.B) {
-	for _, n := range []int{10, 1000, 100_000} {
-		a, err := NewACL("bench", manyRules(n)...)
-		require.NoError(b, err)
-		l := &ACLList{base: a}
-		ask := func(outcome, from string, want bool) {
-			b.Run(fmt.Sprintf("size=%d/%s", n, outcome), func(b *testing.B) {
-				b.ReportAllocs()
-				ip := addr(from)
-				for b.Loop() {
-					if l.Check(ip).Allowed != want {
-						b.Fatal(outcome)
-					}
-				}
-			})
-		}
-		ask("permitted", "10.0.5.1", true)
-		ask("denied", "203.0.113.1", false)
-		b.Run(fmt.Sprintf("size=%d/scan", n), func(b *testing.B) {
-			rules, ip := manyRules(n), addr("10.0.5.1")
-			for b.Loop() {
-				slowACL(rules, ip)
-			}
-		})
-	}
-}
-
-func BenchmarkLoadACLConf(b *testing.B) {
-	var text strings.Builder
-	text.WriteString("[a]\n")
-	for _, r := range manyRules(100_000) {
-		fmt.Fprintf(&text, "%s=%s\n", r.Sense, r.Prefix)
-	}
-	b.SetBytes(int64(text.Len()))
-	for b.Loop() {
-		mustACLs(b, text.String())
-	}
 }

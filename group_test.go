@@ -658,31 +658,3 @@ func ExampleGroups_Members() {
 	fmt.Println(check(sip.NewRequest(sip.INVITE, sip.Uri{Scheme: "sip", User: "0044", Host: "example.com"})).Allowed)
 	// Output: true
 }
-
-func BenchmarkIsUserIn(b *testing.B) {
-	for _, size := range []int{1000, 1_000_000} {
-		rows := MemberFunc(func(context.Context) iter.Seq2[Member, error] {
-			return func(yield func(Member, error) bool) {
-				for i := range size {
-					u := User{fmt.Sprintf("+1555%07d", i), fmt.Sprintf("tenant%d.example.com", i%1000)}
-					if !yield(Member{u, "ld", Origin{Name: "grp", Line: i + 1, Unit: UnitID}}, nil) {
-						return
-					}
-				}
-			}
-		})
-		g := mustGroups(b, GroupConfig{Members: []MemberSource{rows}})
-		u := User{fmt.Sprintf("+1555%07d", size/2), fmt.Sprintf("tenant%d.example.com", size/2%1000)}
-		for group, want := range map[string]bool{"ld": true, "int": false} {
-			outcome := map[bool]string{true: "hit", false: "miss"}[want]
-			b.Run(fmt.Sprintf("size=%d/%s", size, outcome), func(b *testing.B) {
-				b.ReportAllocs()
-				for b.Loop() {
-					if g.IsUserIn(context.Background(), u, group).Allowed != want {
-						b.Fatal(u)
-					}
-				}
-			})
-		}
-	}
-}

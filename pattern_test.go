@@ -458,31 +458,3 @@ func ExampleExpression() {
 	// true
 	// col 10: \d has no meaning of its own; write [0-9]
 }
-
-func BenchmarkPattern(b *testing.B) {
-	for _, text := range []string{"sip:*@*.example.com", "sip:[0-9]*@*.example.[!o]*"} {
-		p := mustPattern(b, text)
-		for outcome, subject := range map[string]string{"hit": "sip:4412345@gw.example.com", "miss": "sip:4412345@gw.example.org"} {
-			b.Run(text+"/"+outcome, func(b *testing.B) {
-				b.ReportAllocs()
-				for b.Loop() {
-					if p.Match(subject) != (outcome == "hit") {
-						b.Fatal(subject)
-					}
-				}
-			})
-		}
-	}
-}
-
-func BenchmarkExpression(b *testing.B) {
-	e := mustExpression(b, `^sip:[^@]*@gw[0-9]*\.example\.com$`, RuleSyntax)
-	for outcome, subject := range map[string]string{"hit": "sip:alice@gw7.example.com", "miss": "sip:alice@gw7.example.org"} {
-		b.Run(outcome, func(b *testing.B) {
-			b.ReportAllocs()
-			for b.Loop() {
-				e.MatchString(subject)
-			}
-		})
-	}
-}
