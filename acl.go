@@ -218,8 +218,8 @@ type ACL struct {
 	loaded   bool // was defined somewhere, and may be without rules
 	rules    []ACLRule
 
-	index *trie.Trie[uint32] // 1 + the last rule that covers the prefix
-	later []uint32           // by rule: 1 + a later one that covers all it covers
+	index *trie.Trie // the first number of a value is 1 + the last rule that covers the prefix
+	later []uint32   // by rule: 1 + a later one that covers all it covers
 	shut  [2]uint32
 	// shut[0] is 1 + the rule that refuses all of IPv4 because it denies all
 	// of IPv6, shut[1] the other way round; 0 is none.
@@ -298,14 +298,14 @@ func (a *ACL) build() {
 		b.Add(r.Prefix.Masked(), uint32(i))
 	}
 	a.later = make([]uint32, len(a.rules))
-	a.index = trie.Build(&b, func(_ trie.Node, above uint32, own []uint32) uint32 {
-		last := max(own[len(own)-1]+1, above)
+	a.index = trie.Build(&b, func(_ trie.Node, above trie.Value, own []uint32) trie.Value {
+		last := max(own[len(own)-1]+1, above[0])
 		for _, rule := range own {
 			if rule+1 != last {
 				a.later[rule] = last
 			}
 		}
-		return last
+		return trie.Value{last}
 	})
 	a.shut = a.shutFamilies()
 }
@@ -398,7 +398,7 @@ func (a *ACL) decide(addr netip.Addr) (Cause, int) {
 		return CauseMalformed, -1
 	}
 	if n := a.index.Longest(addr); n != 0 {
-		rule := int(*a.index.Value(n)) - 1
+		rule := int(a.index.Value(n)[0]) - 1
 		if a.rules[rule].Sense == Permit {
 			return CausePermit, rule
 		}

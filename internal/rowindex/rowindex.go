@@ -36,7 +36,6 @@ type Key struct {
 	Pattern uint32 // 0 is none; the caller's number of it otherwise
 	Port    uint16 // 0 is any
 	Proto   uint8  // 0 is any, NoProto none
-	several bool   // in a head: more rows have the prefix
 }
 
 // NoProto is the protocol of a row or of a question that matches nothing.
@@ -97,17 +96,36 @@ const isFurther Ref = 1 << 31
 // Index is an immutable set of rows. The zero Index holds none. It is safe
 // for concurrent use.
 type Index struct {
-	trie    *trie.Trie[head]
+	trie    *trie.Trie
 	further []further
 	byGroup []uint32 // as further: the rows of a prefix that has many, sorted by group
 }
 
-// head is the value of a prefix.
-type head struct {
-	groups uint32 // a bit for each group of this prefix and of those above
-	at     uint32 // the row; if key.several, where the rows are in further
-	key    Key    // of the first row
+// head is the value of a prefix:
+//
+//	0  a bit for each group of this prefix and of those above
+//	1  the row; if there are several, where the rows are in further
+//	2  group of the first row
+//	3  pattern of the first row
+//	4  its port and, from bit 16 on, protocol; bit 31 is several
+type head trie.Value
+
+const several = 1 << 31
+
+func makeHead(groups, at uint32, k Key) head {
+	return head{groups, at, k.Group, k.Pattern, uint32(k.Port) | uint32(k.Proto)<<16}
 }
+
+func (h *head) at() uint32    { return h[1] }
+func (h *head) several() bool { return h[4]&several != 0 }
+
+func (h *head) key() Key {
+	return Key{Group: h[2], Pattern: h[3], Port: uint16(h[4]), Proto: uint8(h[4] >> 16)}
+}
+
+// mayHold reports whether a prefix, or one above, may have a row of a group
+// with one of these bits.
+func (h *head) mayHold(bits uint32) bool { return h[0]&bits != 0 }
 
 // further is a row of a prefix that has several.
 type further struct {
@@ -149,22 +167,22 @@ func (b *Builder) Add(p netip.Prefix, k Key) {
 func Build(b *Builder, place func(row uint32, r Ref)) *Index {
 	x := &Index{}
 	keys := b.sortedKeys()
-	x.trie = trie.Build(&b.trie, func(n trie.Node, above head, rows []uint32) head {
+	x.trie = trie.Build(&b.trie, func(n trie.Node, above trie.Value, rows []uint32) trie.Value {
 		own := keys[:len(rows)]
 		keys = keys[len(rows):]
-		h := head{groups: above.groups | groupBit(own[0].Group), at: rows[0], key: own[0]}
+		h := makeHead(above[0]|groupBit(own[0].Group), rows[0], own[0])
 		if len(rows) == 1 {
 			place(rows[0], Ref(n))
-			return h
+			return trie.Value(h)
 		}
-		h.at, h.key.several = uint32(len(x.further)), true
-		end := h.at + uint32(len(rows))
+		h[1], h[4] = uint32(len(x.further)), h[4]|several
+		end := h.at() + uint32(len(rows))
 		for i, r := range rows {
-			h.groups |= groupBit(own[i].Group)
+			h[0] |= groupBit(own[i].Group)
 			place(r, Ref(len(x.further))|isFurther)
 			x.further = append(x.further, further{own[i], r, n, end})
 		}
-		return h
+		return trie.Value(h)
 	})
 	*b = Builder{}
 	x.further = room.Trim(x.further)
@@ -218,20 +236,24 @@ func (x *Index) First(n trie.Node, q *Question, fits func(pattern uint32) bool) 
 		bit = groupBit(q.Group)
 	}
 	for ; n != 0; n = x.trie.Parent(n) {
-		h := x.trie.Value(n)
-		if h.groups&bit == 0 {
+		h := x.head(n)
+		switch {
+		case !h.mayHold(bit):
 			return 0, false
-		}
-		if !h.key.several {
-			if h.key.matches(q, fits) {
-				return h.at, true
+		case h.several():
+			if row, ok = x.firstOf(h.at(), q, fits); ok {
+				return row, true
 			}
-		} else if row, ok = x.firstOf(h.at, q, fits); ok {
-			return row, true
+		default:
+			if k := h.key(); k.matches(q, fits) {
+				return h.at(), true
+			}
 		}
 	}
 	return 0, false
 }
+
+func (x *Index) head(n trie.Node) *head { return (*head)(x.trie.Value(n)) }
 
 // firstOf is First among the rows of the prefix whose first one is at.
 func (x *Index) firstOf(at uint32, q *Question, fits func(uint32) bool) (row uint32, ok bool) {
@@ -264,14 +286,14 @@ func (k *Key) matches(q *Question, fits func(uint32) bool) bool {
 // visit returns false.
 func (x *Index) Each(n trie.Node, visit func(row uint32, k *Key) bool) {
 	for ; n != 0; n = x.trie.Parent(n) {
-		h := x.trie.Value(n)
-		if !h.key.several {
-			if !visit(h.at, &h.key) {
+		h := x.head(n)
+		if !h.several() {
+			if k := h.key(); !visit(h.at(), &k) {
 				return
 			}
 			continue
 		}
-		for i := h.at; i < x.further[h.at].end; i++ {
+		for i := h.at(); i < x.further[h.at()].end; i++ {
 			if f := &x.further[i]; !visit(f.row, &f.key) {
 				return
 			}
@@ -284,7 +306,7 @@ func (x *Index) Key(r Ref) Key {
 	if r&isFurther != 0 {
 		return x.further[r&^isFurther].key
 	}
-	return x.trie.Value(trie.Node(r)).key
+	return x.head(trie.Node(r)).key()
 }
 
 // Prefix returns the prefix of the row at r, the zero one if it has none.

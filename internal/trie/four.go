@@ -63,13 +63,13 @@ const (
 
 // hash4 gives two halves of a hash: where an address goes, and what tells it
 // apart there.
-func (t *Trie[T]) hash4(a uint32) (place, tag uint32) {
+func (t *Trie) hash4(a uint32) (place, tag uint32) {
 	x := (uint64(a) ^ t.seed[0]) * 0x9e3779b97f4a7c15
 	x = (x ^ x>>32 ^ t.seed[1]) * 0xd6e8feb86659fd93
 	return uint32(x >> 32), uint32(x ^ x>>32)
 }
 
-func (t *Trie[T]) longest4(a uint32) Node {
+func (t *Trie) longest4(a uint32) Node {
 	f := &t.four
 	if f.seen16 != nil && f.seen16[a>>22]>>(a>>16%64)&1 == 0 {
 		return 0
@@ -98,7 +98,7 @@ func (t *Trie[T]) longest4(a uint32) Node {
 }
 
 // host returns the prefix of 32 bits that is a.
-func (t *Trie[T]) host(a, place, tag uint32) Node {
+func (t *Trie) host(a, place, tag uint32) Node {
 	s := &t.four.hosts
 	tag <<= s.bits
 	for i := filter.Scale(place, len(s.slot)); s.slot[i] != 0; {
@@ -123,7 +123,7 @@ func (f *four) arenaValue(offset, i uint32) uint32 {
 }
 
 // buildFour makes the index of the nodes there are so far.
-func (t *Trie[T]) buildFour() {
+func (t *Trie) buildFour() {
 	f := &t.four
 	hosts := 0
 	var wider []uint32
@@ -157,7 +157,7 @@ func (t *Trie[T]) buildFour() {
 }
 
 // markSeen makes the maps of what the prefixes touch, where they are worth it.
-func (t *Trie[T]) markSeen() {
+func (t *Trie) markSeen() {
 	if len(t.nodes) >= seen16From {
 		var seen [1 << 10]uint64
 		if t.mark(seen[:], 16) {
@@ -175,7 +175,7 @@ func (t *Trie[T]) markSeen() {
 // mark sets a bit for every piece of so many bits that a prefix touches. It
 // returns false if that is more than half of them: such a map would only cost
 // time.
-func (t *Trie[T]) mark(seen []uint64, piece uint8) bool {
+func (t *Trie) mark(seen []uint64, piece uint8) bool {
 	set, next := 0, uint32(0) // below next all is done: prefixes are sorted
 	for i := 1; i < len(t.nodes); i++ {
 		n := &t.nodes[i]
@@ -199,7 +199,7 @@ func (t *Trie[T]) mark(seen []uint64, piece uint8) bool {
 
 // fill gives values, which tell the addresses from base on apart by their
 // bits from shift up, to the nodes of list, which are sorted and all there.
-func (t *Trie[T]) fill(values []uint32, list []uint32, base uint32, shift uint8) {
+func (t *Trie) fill(values []uint32, list []uint32, base uint32, shift uint8) {
 	for len(list) > 0 {
 		n := &t.nodes[list[0]]
 		at := uint32((uint64(n.addr) - uint64(base)) >> shift)
@@ -225,7 +225,7 @@ func (t *Trie[T]) fill(values []uint32, list []uint32, base uint32, shift uint8)
 
 // deepen adds to the arena what tells the nodes of list apart, where outer is
 // the value of what they leave over.
-func (t *Trie[T]) deepen(list []uint32, outer, base uint32, shift uint8) uint32 {
+func (t *Trie) deepen(list []uint32, outer, base uint32, shift uint8) uint32 {
 	var values [256]uint32
 	for i := range values {
 		values[i] = outer

@@ -51,7 +51,7 @@ type step struct{ bits, shorter, longer uint8 }
 const chainLengths = 10
 
 // hash6 is the hash of a masked address; see hash4.
-func (t *Trie[T]) hash6(hi, lo uint64, length uint8) (place, tag uint32) {
+func (t *Trie) hash6(hi, lo uint64, length uint8) (place, tag uint32) {
 	x, y := bits.Mul64(hi^t.seed[0], lo^t.seed[1]^uint64(length)<<56)
 	x = (x ^ y) * 0x9e3779b97f4a7c15
 	return uint32(x >> 32), uint32(x ^ x>>32)
@@ -60,7 +60,7 @@ func (t *Trie[T]) hash6(hi, lo uint64, length uint8) (place, tag uint32) {
 // hashBlock is the hash of the first 32 bits of an address.
 func hashBlock(hi uint64) uint32 { return uint32((hi >> 32) * 0x9e3779b97f4a7c15 >> 32) }
 
-func (t *Trie[T]) longest6(hi, lo uint64) (best Node) {
+func (t *Trie) longest6(hi, lo uint64) (best Node) {
 	s := &t.six
 	if len(s.steps) == 0 {
 		return 0
@@ -83,7 +83,7 @@ func (t *Trie[T]) longest6(hi, lo uint64) (best Node) {
 }
 
 // find6 returns the key of a masked address, nil if it is not there.
-func (t *Trie[T]) find6(hi, lo uint64, length uint8) *key6 {
+func (t *Trie) find6(hi, lo uint64, length uint8) *key6 {
 	s := &t.six
 	place, tag := t.hash6(hi, lo, length)
 	if !s.present.Has(tag) {
@@ -104,7 +104,7 @@ func (t *Trie[T]) find6(hi, lo uint64, length uint8) *key6 {
 }
 
 // buildSix makes the index of the nodes in keys.
-func (t *Trie[T]) buildSix() {
+func (t *Trie) buildSix() {
 	s := &t.six
 	if len(s.keys) == 0 {
 		return
@@ -165,7 +165,7 @@ func (s *six) balance(lengths []uint8) (root uint8) {
 
 // addMarks adds the marks that the nodes leave. Nodes that leave the same mark
 // follow one another, because they are sorted.
-func (t *Trie[T]) addMarks() {
+func (t *Trie) addMarks() {
 	s := &t.six
 	var last [129]key6 // the last mark of each length
 	for n := range s.keys[:len(s.keys):len(s.keys)] {

@@ -5,7 +5,7 @@
 // Of 10.0.0.0/8, 10.1.0.0/16, 10.1.2.3/32 and 2001:db8::/32:
 //
 //	node  addr      bits  parent  value
-//	1     10.0.0.0   8    0       the caller's, for example its first row
+//	1     10.0.0.0   8    0       what the caller keeps there, as its first row
 //	2     10.1.0.0   16   1
 //	3     10.1.2.3   32   2
 //	4     unused     32   0       its address is in six.keys[0]
@@ -34,34 +34,36 @@ type Node uint32
 // ten an entry, share 32 bits with what kind they are.
 const MaxEntries = 1 << 26
 
+// Value is what the caller keeps with a prefix.
+type Value [5]uint32
+
 // Trie is an immutable set of prefixes, with a value each. The zero Trie holds
-// none. It is safe for concurrent use. A value that holds pointers makes the
-// garbage collector read all nodes.
-type Trie[T any] struct {
-	nodes []node[T] // nodes[0] is unused
+// none. It is safe for concurrent use.
+type Trie struct {
+	nodes []node    // nodes[0] is unused
 	seed  [2]uint64 // of the hashes, so that nobody can make prefixes that collide
 	four  four
 	six   six
 }
 
-type node[T any] struct {
+type node struct {
 	addr   uint32 // IPv4; that of an IPv6 prefix is in six.keys
 	parent Node   // the next wider prefix that covers this one
-	value  T
+	value  Value
 	bits   uint8
 }
 
 // Build makes the trie of the prefixes that were added to b, and empties b. It
 // asks for the value of each distinct prefix once, a prefix before those it
-// covers: above is the value of the next wider prefix, the zero T if there is
+// covers: above is the value of the next wider prefix, the zero one if there is
 // none, and entries are the numbers that were added with this one, in that
 // order. value must not keep the slice.
-func Build[T any](b *Builder, value func(n Node, above T, entries []uint32) T) *Trie[T] {
+func Build(b *Builder, value func(n Node, above Value, entries []uint32) Value) *Trie {
 	b.Sort()
 	four, six := b.four, b.six
 	*b = Builder{}
 	n4, n6 := distinct(four), distinct(six)
-	t := &Trie[T]{nodes: make([]node[T], 1, 1+n4+n6), seed: [2]uint64{rand.Uint64(), rand.Uint64()}}
+	t := &Trie{nodes: make([]node, 1, 1+n4+n6), seed: [2]uint64{rand.Uint64(), rand.Uint64()}}
 	t.addNodes(four, value)
 	t.buildFour()
 	t.six.keys = make([]key6, 0, n6)
@@ -73,7 +75,7 @@ func Build[T any](b *Builder, value func(n Node, above T, entries []uint32) T) *
 
 // addNodes adds a node for each distinct prefix. The prefixes that cover the
 // one at hand are a stack, because sorted entries walk the tree in preorder.
-func (t *Trie[T]) addNodes(sorted []entry, value func(Node, T, []uint32) T) {
+func (t *Trie) addNodes(sorted []entry, value func(Node, Value, []uint32) Value) {
 	type cover struct {
 		*entry
 		node Node
@@ -88,7 +90,7 @@ func (t *Trie[T]) addNodes(sorted []entry, value func(Node, T, []uint32) T) {
 		for len(covers) > 0 && !covers[len(covers)-1].covers(e) {
 			covers = covers[:len(covers)-1]
 		}
-		n := node[T]{addr: uint32(e.hi >> 32), bits: e.bits}
+		n := node{addr: uint32(e.hi >> 32), bits: e.bits}
 		if len(covers) > 0 {
 			n.parent = covers[len(covers)-1].node
 		}
@@ -104,7 +106,7 @@ func (t *Trie[T]) addNodes(sorted []entry, value func(Node, T, []uint32) T) {
 
 // Longest returns the most specific prefix that covers addr. Addr must not be
 // IPv4-mapped; a zone is ignored, and the zero Addr is covered by nothing.
-func (t *Trie[T]) Longest(addr netip.Addr) Node {
+func (t *Trie) Longest(addr netip.Addr) Node {
 	switch {
 	case len(t.nodes) <= 1:
 		return 0
@@ -118,13 +120,13 @@ func (t *Trie[T]) Longest(addr netip.Addr) Node {
 }
 
 // Parent returns the next less specific prefix that covers n, 0 if none does.
-func (t *Trie[T]) Parent(n Node) Node { return t.nodes[n].parent }
+func (t *Trie) Parent(n Node) Node { return t.nodes[n].parent }
 
 // Value returns the value of n. The caller must not change it.
-func (t *Trie[T]) Value(n Node) *T { return &t.nodes[n].value }
+func (t *Trie) Value(n Node) *Value { return &t.nodes[n].value }
 
 // Prefix returns the prefix of n, the zero one of none.
-func (t *Trie[T]) Prefix(n Node) netip.Prefix {
+func (t *Trie) Prefix(n Node) netip.Prefix {
 	if n == 0 {
 		return netip.Prefix{}
 	}
@@ -143,7 +145,7 @@ func (t *Trie[T]) Prefix(n Node) netip.Prefix {
 
 // All yields every prefix: IPv4 first, in the order of addresses, and a prefix
 // before those it covers.
-func (t *Trie[T]) All(yield func(Node) bool) {
+func (t *Trie) All(yield func(Node) bool) {
 	for i := 1; i < len(t.nodes); i++ {
 		if !yield(Node(i)) {
 			return

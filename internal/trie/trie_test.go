@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -26,24 +27,31 @@ func (t slowTrie) covering(addr netip.Addr) (entries []uint32) {
 	return entries
 }
 
-// entries is the value of a prefix in these tests: its own and those above.
-type entries struct{ own, above []uint32 }
-
-type testTrie struct{ *Trie[entries] }
+// testTrie keeps the entries of each prefix and of those above it; the value
+// is the node, to see that above is that of the parent.
+type testTrie struct {
+	*Trie
+	own, above map[Node][]uint32
+}
 
 func build(prefixes []netip.Prefix) testTrie {
 	var b Builder
 	for i, p := range prefixes {
 		b.Add(p, uint32(i))
 	}
-	return testTrie{Build(&b, func(_ Node, above entries, own []uint32) entries {
-		return entries{append([]uint32(nil), own...), append(append([]uint32(nil), above.own...), above.above...)}
-	})}
+	t := testTrie{own: map[Node][]uint32{}, above: map[Node][]uint32{}}
+	t.Trie = Build(&b, func(n Node, above Value, entries []uint32) Value {
+		t.own[n] = append([]uint32(nil), entries...)
+		up := Node(above[4])
+		t.above[n] = append(append([]uint32(nil), t.own[up]...), t.above[up]...)
+		return Value{4: uint32(n)}
+	})
+	return t
 }
 
 func (t testTrie) covering(addr netip.Addr) (all []uint32) {
 	for n := t.Longest(addr); n != 0; n = t.Parent(n) {
-		all = append(all, t.Value(n).own...)
+		all = append(all, t.own[n]...)
 	}
 	return all
 }
@@ -95,7 +103,7 @@ func many(n int) (list []netip.Prefix) {
 }
 
 func TestEmpty(t *testing.T) {
-	for _, tr := range []testTrie{build(nil), {new(Trie[entries])}, build(prefixes("192.0.2.2/32")), build(prefixes("2001:db8::2/128"))} {
+	for _, tr := range []testTrie{build(nil), {Trie: new(Trie)}, build(prefixes("192.0.2.2/32")), build(prefixes("2001:db8::2/128"))} {
 		require.Zero(t, tr.Longest(netip.MustParseAddr("192.0.2.1")))
 		require.Zero(t, tr.Longest(netip.MustParseAddr("2001:db8::1")))
 		require.Zero(t, tr.Longest(netip.Addr{}))
@@ -144,9 +152,10 @@ func compare(t *testing.T, prefixes []netip.Prefix, addrs []netip.Addr) {
 		p, above := fast.Prefix(n), fast.Parent(n)
 		require.Less(t, above, n)
 		require.True(t, above == 0 || fast.Prefix(above).Overlaps(p) && fast.Prefix(above).Bits() < p.Bits())
-		v := fast.Value(n)
-		require.Equal(t, slow.covering(p.Addr())[len(slow.covering(p.Addr()))-len(v.own)-len(v.above):], append(v.own, v.above...))
-		for _, e := range v.own {
+		require.Equal(t, &Value{4: uint32(n)}, fast.Value(n))
+		own, up := fast.own[n], fast.above[n]
+		require.Equal(t, slow.covering(p.Addr())[len(slow.covering(p.Addr()))-len(own)-len(up):], slices.Concat(own, up))
+		for _, e := range own {
 			require.Equal(t, prefixes[e], p)
 		}
 	}
