@@ -245,7 +245,7 @@ func (x *Index) First(n trie.Node, q *Question, fits func(pattern uint32) bool) 
 				return row, true
 			}
 		default:
-			if k := h.key(); k.matches(q, fits) {
+			if k := h.key(); k.Compare(q) == Matched && (k.Pattern == 0 || fits(k.Pattern)) {
 				return h.at(), true
 			}
 		}

@@ -79,8 +79,17 @@ func (t *Trie) longest4(a uint32) Node {
 	}
 	place, tag := t.hash4(a)
 	if f.present.Has(tag) {
-		if n := t.host(a, place, tag); n != 0 {
-			return n
+		hosts := &f.hosts
+		tag <<= hosts.bits
+		for i := filter.Scale(place, len(hosts.slot)); hosts.slot[i] != 0; {
+			if v := hosts.slot[i]; (v^tag)>>hosts.bits == 0 {
+				if v ^= tag; t.nodes[v].addr == a {
+					return Node(v)
+				}
+			}
+			if i++; i == uint32(len(hosts.slot)) {
+				i = 0
+			}
 		}
 	}
 	v, shift := f.root[a>>f.rootShift], f.rootShift
@@ -95,23 +104,6 @@ func (t *Trie) longest4(a uint32) Node {
 		}
 	}
 	return Node(v)
-}
-
-// host returns the prefix of 32 bits that is a.
-func (t *Trie) host(a, place, tag uint32) Node {
-	s := &t.four.hosts
-	tag <<= s.bits
-	for i := filter.Scale(place, len(s.slot)); s.slot[i] != 0; {
-		if v := s.slot[i]; (v^tag)>>s.bits == 0 {
-			if v ^= tag; t.nodes[v].addr == a {
-				return Node(v)
-			}
-		}
-		if i++; i == uint32(len(s.slot)) {
-			i = 0
-		}
-	}
-	return 0
 }
 
 // arenaValue returns the value of number i.
