@@ -296,7 +296,7 @@ func (t *Table) Matches(q Query) iter.Seq[Decision] {
 		if !t.loaded() {
 			return
 		}
-		t.scan(&q, func(i uint32, m miss) bool {
+		t.scan(&q, func(i uint32, _ rowindex.Key, m miss) bool {
 			if m != rowindex.Matched {
 				return true
 			}
@@ -313,15 +313,19 @@ func (t *Table) Groups(s Source) iter.Seq[GroupID] {
 	return func(yield func(GroupID) bool) {
 		q := s.Query(0)
 		q.Any = AnyGroup | AnySubject
-		var seen []GroupID
-		for d := range t.Matches(q) {
-			if slices.Contains(seen, d.Group) {
-				continue
-			}
-			if seen = append(seen, d.Group); !yield(d.Group) {
-				return
-			}
+		if !t.loaded() {
+			return
 		}
+		var some [16]GroupID
+		seen := some[:0]
+		t.scan(&q, func(_ uint32, k rowindex.Key, m miss) bool {
+			g := GroupID(k.Group)
+			if m != rowindex.Matched || slices.Contains(seen, g) {
+				return true
+			}
+			seen = append(seen, g)
+			return yield(g)
+		})
 	}
 }
 
@@ -332,7 +336,7 @@ func (t *Table) Explain(q Query) Trace {
 	if !t.loaded() {
 		return tr
 	}
-	t.scan(&q, func(i uint32, m miss) bool {
+	t.scan(&q, func(i uint32, _ rowindex.Key, m miss) bool {
 		r := t.row(i)
 		tr.Steps = append(tr.Steps, Step{Origin: r.Origin, Text: r.String(), Matched: m == rowindex.Matched, Note: missNote(m, q, r)})
 		return true
@@ -499,7 +503,7 @@ func (t *Table) first(q *Query) (i uint32, ok bool) {
 	if q.Host == "" {
 		return t.firstAt(t.index.Longest(plainAddr(q.Addr)), q)
 	}
-	t.scanHost(q, func(row uint32, m miss) bool {
+	t.scanHost(q, func(row uint32, _ rowindex.Key, m miss) bool {
 		if m == rowindex.Matched {
 			i, ok = row, true
 		}
@@ -517,20 +521,20 @@ func (t *Table) firstAt(n trie.Node, q *Query) (i uint32, ok bool) {
 // scan visits the rows whose prefix covers the address of q, or that hold its
 // host name, longest prefix first and then in source order, and says what
 // keeps each from matching. It ends when visit returns false.
-func (t *Table) scan(q *Query, visit func(i uint32, m miss) bool) {
+func (t *Table) scan(q *Query, visit func(i uint32, k rowindex.Key, m miss) bool) {
 	switch {
 	case !q.valid():
 	case q.Host != "":
 		t.scanHost(q, visit)
 	default:
 		ask := q.question()
-		t.index.Each(t.index.Longest(plainAddr(q.Addr)), func(i uint32, k *rowindex.Key) bool {
-			return visit(i, t.compare(k, q, &ask))
+		t.index.Each(t.index.Longest(plainAddr(q.Addr)), func(i uint32, k rowindex.Key) bool {
+			return visit(i, k, t.compare(&k, q, &ask))
 		})
 	}
 }
 
-func (t *Table) scanHost(q *Query, visit func(i uint32, m miss) bool) {
+func (t *Table) scanHost(q *Query, visit func(i uint32, k rowindex.Key, m miss) bool) {
 	name := strings.TrimSuffix(q.Host, ".")
 	at, _ := slices.BinarySearchFunc(t.byName, name, func(i uint32, name string) int {
 		return compareFold(t.hostOf(i), name)
@@ -538,7 +542,7 @@ func (t *Table) scanHost(q *Query, visit func(i uint32, m miss) bool) {
 	ask := q.question()
 	for _, i := range t.byName[at:] {
 		n := &t.names[i]
-		if compareFold(t.hostOf(i), name) != 0 || !visit(n.row, t.compare(&n.key, q, &ask)) {
+		if compareFold(t.hostOf(i), name) != 0 || !visit(n.row, n.key, t.compare(&n.key, q, &ask)) {
 			return
 		}
 	}

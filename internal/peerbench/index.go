@@ -91,7 +91,7 @@ func (x *index) match(n node, q *question) int32 {
 // groups appends the groups, each once, of the rows of n and the prefixes
 // above it that match all of q but its subject.
 func (x *index) groups(n node, q *question, into []uint32) []uint32 {
-	x.Each(n, func(_ uint32, k *rowindex.Key) bool {
+	x.Each(n, func(_ uint32, k rowindex.Key) bool {
 		if k.Compare(&q.Question) == rowindex.Matched && !slices.Contains(into, k.Group) {
 			into = append(into, k.Group)
 		}

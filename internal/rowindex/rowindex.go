@@ -284,17 +284,17 @@ func (k *Key) matches(q *Question, fits func(uint32) bool) bool {
 
 // Each visits the rows of n and of the prefixes that cover it, in order, until
 // visit returns false.
-func (x *Index) Each(n trie.Node, visit func(row uint32, k *Key) bool) {
+func (x *Index) Each(n trie.Node, visit func(row uint32, k Key) bool) {
 	for ; n != 0; n = x.trie.Parent(n) {
 		h := x.head(n)
 		if !h.several() {
-			if k := h.key(); !visit(h.at(), &k) {
+			if !visit(h.at(), h.key()) {
 				return
 			}
 			continue
 		}
 		for i := h.at(); i < x.further[h.at()].end; i++ {
-			if f := &x.further[i]; !visit(f.row, &f.key) {
+			if f := &x.further[i]; !visit(f.row, f.key) {
 				return
 			}
 		}

@@ -15,13 +15,13 @@ import (
 type slowIndex []workload.Row
 
 // each visits the rows that cover addr.
-func (x slowIndex) each(addr netip.Addr, visit func(row uint32, k *Key) bool) {
+func (x slowIndex) each(addr netip.Addr, visit func(row uint32, k Key) bool) {
 	for bits := addr.BitLen(); bits >= 0; bits-- {
 		for i, r := range x {
 			if r.Prefix.Bits() != bits || !r.Prefix.Contains(addr) {
 				continue
 			}
-			if k := keyOf(r); !visit(uint32(i), &k) {
+			if !visit(uint32(i), keyOf(r)) {
 				return
 			}
 		}
@@ -29,7 +29,7 @@ func (x slowIndex) each(addr netip.Addr, visit func(row uint32, k *Key) bool) {
 }
 
 func (x slowIndex) first(addr netip.Addr, q *Question, fits func(uint32) bool) (row uint32, ok bool) {
-	x.each(addr, func(i uint32, k *Key) bool {
+	x.each(addr, func(i uint32, k Key) bool {
 		if ok = k.Compare(q) == Matched && (k.Pattern == 0 || fits(k.Pattern)); ok {
 			row = i
 		}
@@ -109,12 +109,12 @@ func compare(t *testing.T, rows []workload.Row, r *workload.Rand, questions int)
 		require.Equal(t, wantRow, row)
 
 		var got, all []string
-		fast.Each(n, func(row uint32, k *Key) bool {
-			got = append(got, text(row, k))
+		fast.Each(n, func(row uint32, k Key) bool {
+			got = append(got, text(row, &k))
 			return len(got) < 20
 		})
-		slow.each(q.Addr, func(row uint32, k *Key) bool {
-			all = append(all, text(row, k))
+		slow.each(q.Addr, func(row uint32, k Key) bool {
+			all = append(all, text(row, &k))
 			return len(all) < 20
 		})
 		require.Equal(t, all, got)
@@ -180,4 +180,16 @@ func BenchmarkFirst(b *testing.B) {
 			})
 		}
 	}
+}
+
+func TestEachDoesNotAllocate(t *testing.T) {
+	rows := workload.Table(1000, 1)
+	x, _ := build(rows)
+	queries := workload.Hits(rows, 100, 2)
+	n := 0
+	require.Zero(t, testing.AllocsPerRun(10, func() {
+		for i := range queries {
+			x.Each(x.Longest(queries[i].Addr), func(uint32, Key) bool { n++; return true })
+		}
+	}))
 }
