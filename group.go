@@ -13,6 +13,7 @@ import (
 	"github.com/emiago/sipgo/sip"
 
 	"github.com/sipacl/sipacl/internal/memberset"
+	"github.com/sipacl/sipacl/internal/ruleengine"
 )
 
 // User is what groups know of a user: a name and a domain, compared byte by
@@ -309,6 +310,7 @@ type GroupTable struct {
 	members *memberset.Set
 	origins []Origin // by Tag; the Line is the member's own
 	classes []class
+	engine  *ruleengine.Engine // of classes: the URI is the left side
 
 	live         LiveMembers
 	timeout      time.Duration
@@ -318,7 +320,7 @@ type GroupTable struct {
 }
 
 type class struct {
-	expression Expression
+	expression string
 	id         ClassID
 	origin     Origin
 }
@@ -444,13 +446,15 @@ func (t *GroupTable) match(u User, f func(*class) bool) {
 	if t == nil || len(t.classes) == 0 || u.check() != nil {
 		return
 	}
-	uri := u.uri()
-	for i := range t.classes {
-		c := &t.classes[i]
-		if c.expression.MatchString(uri) && (!f(c) || t.firstOnly) {
-			return
+	uri := ruleengine.Text{Plain: u.uri()}
+	uri.Canonical = uri.Plain
+	if t.firstOnly {
+		if i, _, _ := t.engine.Find(uri, ruleengine.Text{}); i >= 0 {
+			f(&t.classes[i])
 		}
+		return
 	}
+	t.engine.Each(uri, ruleengine.Text{}, func(i int) bool { return f(&t.classes[i]) })
 }
 
 // IsUserInClass reports whether one of the [GroupTable.Classes] of u is listed.
@@ -470,7 +474,7 @@ func (t *GroupTable) IsUserInClass(u User, classes ...ClassID) Decision {
 			return true
 		}
 		d.Allowed, d.Cause, d.Origin = true, CauseMember, c.origin
-		d.Right = c.expression.String()
+		d.Right = c.expression
 		return false
 	})
 	return d
@@ -492,9 +496,10 @@ func (t *GroupTable) Explain(ctx context.Context, u User, group string) Trace {
 		trace.Steps = append(trace.Steps, Step{Subject: u.Name, Text: "groups", Note: err.Error()})
 	}
 	for _, c := range t.classes {
+		e, _ := CompileExpression(c.expression, GroupSyntax) // the load refused what has an error
 		trace.Steps = append(trace.Steps, Step{
 			Origin: c.origin, Subject: u.uri(), Text: fmt.Sprintf("class %d %q", c.id, c.expression),
-			Matched: c.expression.MatchString(u.uri()),
+			Matched: e.MatchString(u.uri()),
 		})
 	}
 	return trace
@@ -557,10 +562,11 @@ func (p *Permissions) loadGroups(ctx context.Context, cfg GroupConfig) (loaded, 
 		live: cfg.Live, timeout: cfg.LiveTimeout, ignoreDomain: cfg.IgnoreDomain, firstOnly: cfg.FirstOnly,
 	}}
 	b.hash.SetSeed(tableSeed)
+	b.engine = newEngineBuilder(GroupSyntax)
 	b.readMembers(ctx, cfg.Members)
 	b.readClasses(ctx, cfg.Classes)
 	t := b.table
-	t.members = b.members.Set()
+	t.members, t.engine = b.members.Set(), b.engine.Engine()
 	if cfg.Live != nil { // a table that cannot be asked shows now, not with the first call
 		if _, _, err := t.queryMember(ctx, User{}, ""); err != nil {
 			b.errs = append(b.errs, err)
@@ -598,10 +604,10 @@ func (t *GroupTable) common(old *GroupTable) (n int) {
 	}
 	before := map[row]int{}
 	for _, c := range old.classes {
-		before[row{c.expression.String(), c.id}]++
+		before[row{c.expression, c.id}]++
 	}
 	for _, c := range t.classes {
-		if r := (row{c.expression.String(), c.id}); before[r] > 0 {
+		if r := (row{c.expression, c.id}); before[r] > 0 {
 			before[r]--
 			n++
 		}
@@ -613,6 +619,7 @@ func (t *GroupTable) common(old *GroupTable) (n int) {
 type groupBuilder struct {
 	table    *GroupTable
 	members  memberset.Builder
+	engine   *engineBuilder
 	tags     map[Origin]uint32 // of table.origins
 	hash     maphash.Hash
 	warnings []string
@@ -682,7 +689,7 @@ func (b *groupBuilder) readClasses(ctx context.Context, sources []ClassSource) {
 }
 
 func (b *groupBuilder) class(r ClassRow) error {
-	e, err := CompileExpression(r.Expression, GroupSyntax)
+	x, err := b.engine.expression(r.Expression)
 	if err != nil {
 		return &LoadError{Origin: r.Origin, Column: "expression", Value: r.Expression, Err: err}
 	}
@@ -690,6 +697,7 @@ func (b *groupBuilder) class(r ClassRow) error {
 		b.warnings = append(b.warnings, strings.TrimSpace(fmt.Sprintf("%s class %d: the empty expression matches everyone", r.Origin, r.Class)))
 	}
 	maphash.WriteComparable(&b.hash, r)
-	b.table.classes = append(b.table.classes, class{e, r.Class, r.Origin})
+	b.engine.Rule(ruleengine.Rule{Left: ruleengine.Side{Any: []uint32{x}}, Right: ruleengine.Side{All: true}})
+	b.table.classes = append(b.table.classes, class{r.Expression, r.Class, r.Origin})
 	return nil
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/sipacl/sipacl/internal/ere"
 	"github.com/sipacl/sipacl/internal/fnmatch"
+	"github.com/sipacl/sipacl/internal/ruleengine"
 )
 
 // Limits on patterns and on what they are matched against.
@@ -142,9 +143,44 @@ func CompileExpression(s string, syntax Syntax) (Expression, error) {
 	}
 	re, err := ere.Compile(s, syntax.options())
 	if err != nil {
-		return Expression{}, &ExpressionError{Col: err.Col, Msg: err.Msg, Hint: err.Hint}
+		return Expression{}, expressionError(err)
 	}
 	return Expression{text: s, regexp: re}, nil
+}
+
+func expressionError(e *ere.Error) *ExpressionError {
+	return &ExpressionError{Col: e.Col, Msg: e.Msg, Hint: e.Hint}
+}
+
+// engineBuilder gives the expressions of one syntax to a rule engine, each
+// distinct one once. It refuses what CompileExpression does, in its words, but
+// keeps no compiled expression.
+type engineBuilder struct {
+	*ruleengine.Builder
+	syntax  Syntax
+	numbers map[string]uint32
+}
+
+func newEngineBuilder(syntax Syntax) *engineBuilder {
+	return &engineBuilder{ruleengine.NewBuilder(), syntax, map[string]uint32{}}
+}
+
+// expression returns the number of an expression. An error is an
+// *ExpressionError.
+func (b *engineBuilder) expression(text string) (uint32, error) {
+	if x, ok := b.numbers[text]; ok {
+		return x, nil
+	}
+	re, bad := ere.Parse(text, b.syntax.options())
+	if bad != nil {
+		return 0, expressionError(bad)
+	}
+	x, err := b.Expression(re)
+	if err != nil {
+		return 0, &ExpressionError{Col: 1, Msg: err.Error()}
+	}
+	b.numbers[text] = x
+	return x, nil
 }
 
 func (s Syntax) options() ere.Options {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/emiago/sipgo/sip"
 
+	"github.com/sipacl/sipacl/internal/ruleengine"
 	"github.com/sipacl/sipacl/internal/rulefile"
 )
 
@@ -95,48 +96,82 @@ type rule struct {
 
 type ruleSide struct {
 	all         bool
-	any, except []Expression
+	any, except []string // expressions
 }
 
-// linear tries one rule after the other.
-type linear []rule
+// indexed finds a rule by all expressions at once.
+type indexed struct {
+	rules  []rule
+	engine *ruleengine.Engine
+}
 
-func (rules linear) find(left, right texts) (*rule, string, string) {
-	for i := range rules {
-		r := &rules[i]
-		l, ok := r.left.match(left)
+func (x indexed) find(left, right texts) (*rule, string, string) {
+	i, l, m := x.engine.Find(left.spellings(), right.spellings())
+	if i < 0 {
+		return nil, "", ""
+	}
+	return &x.rules[i], l, m
+}
+
+func (t texts) spellings() ruleengine.Text {
+	return ruleengine.Text{Plain: t.plain, Canonical: t.canonical}
+}
+
+// linear tries one rule after the other. It is the meaning of indexed, and
+// what explains an answer. It compiles the expressions that it comes to.
+type linear struct {
+	rules       []rule
+	expressions compiler
+}
+
+func (x linear) find(left, right texts) (*rule, string, string) {
+	for i := range x.rules {
+		r := &x.rules[i]
+		l, ok := x.expressions.match(&r.left, left)
 		if !ok {
 			continue
 		}
-		if m, ok := r.right.match(right); ok {
+		if m, ok := x.expressions.match(&r.right, right); ok {
 			return r, l, m
 		}
 	}
 	return nil, "", ""
 }
 
+// compiler compiles each distinct expression of rules once.
+type compiler map[string]Expression
+
 // match gives the first spelling that s matches.
-func (s *ruleSide) match(t texts) (string, bool) {
-	if s.matches(t.plain) {
+func (c compiler) match(s *ruleSide, t texts) (string, bool) {
+	if c.matches(s, t.plain) {
 		return t.plain, true
 	}
-	if t.canonical != t.plain && s.matches(t.canonical) {
+	if t.canonical != t.plain && c.matches(s, t.canonical) {
 		return t.canonical, true
 	}
 	return "", false
 }
 
-func (s *ruleSide) matches(text string) bool {
-	return (s.all || matchesAny(s.any, text)) && !matchesAny(s.except, text)
+func (c compiler) matches(s *ruleSide, text string) bool {
+	return c.listed(s, text) && !c.matchesAny(s.except, text)
 }
 
-func matchesAny(list []Expression, text string) bool {
-	for _, e := range list {
-		if e.MatchString(text) {
-			return true
-		}
+// listed is matches without the exceptions.
+func (c compiler) listed(s *ruleSide, text string) bool {
+	return s.all || c.matchesAny(s.any, text)
+}
+
+func (c compiler) matchesAny(list []string, text string) bool {
+	return slices.ContainsFunc(list, func(e string) bool { return c.expression(e).MatchString(text) })
+}
+
+func (c compiler) expression(text string) Expression {
+	e, ok := c[text]
+	if !ok {
+		e, _ = CompileExpression(text, RuleSyntax) // the load refused what has an error
+		c[text] = e
 	}
-	return false
+	return e
 }
 
 // LoadRules reads the files of cfg. Every mistake in either is an error that
@@ -161,10 +196,9 @@ func loadRuleSet(cfg RulesConfig, old *RuleSet) (*RuleSet, []error) {
 		old = &RuleSet{}
 	}
 	rs := &RuleSet{loaded: true, asSent: cfg.AsSent, firstBranchOnly: cfg.FirstBranchOnly}
-	compiled := map[string]Expression{}
 	var errs, more []error
-	rs.allow, errs = loadRuleFile(cfg.FS, cfg.AllowFile, old.allow.exists, compiled)
-	rs.deny, more = loadRuleFile(cfg.FS, cfg.DenyFile, old.deny.exists, compiled)
+	rs.allow, errs = loadRuleFile(cfg.FS, cfg.AllowFile, old.allow.exists)
+	rs.deny, more = loadRuleFile(cfg.FS, cfg.DenyFile, old.deny.exists)
 	errs = append(errs, more...)
 	if len(errs) == 0 && !rs.allow.exists && !rs.deny.exists && !cfg.Optional {
 		errs = append(errs, &LoadError{
@@ -182,7 +216,7 @@ func contentSum(text []byte) uint64 {
 	return h.Sum64()
 }
 
-func loadRuleFile(fsys fs.FS, name string, existed bool, compiled map[string]Expression) (f ruleFile, errs []error) {
+func loadRuleFile(fsys fs.FS, name string, existed bool) (f ruleFile, errs []error) {
 	f.name = name
 	text, err := fs.ReadFile(fsys, name)
 	switch {
@@ -198,11 +232,12 @@ func loadRuleFile(fsys fs.FS, name string, existed bool, compiled map[string]Exp
 	for _, e := range bad {
 		errs = append(errs, &LoadError{Origin: Origin{Name: name, Line: e.Line, Col: e.Col}, Value: e.Found, Err: errors.New(e.Message())})
 	}
-	c := ruleCompiler{file: name, compiled: compiled}
+	c := ruleCompiler{file: name, engine: newEngineBuilder(RuleSyntax)}
+	f.rules = make([]rule, 0, len(parsed))
 	for _, r := range parsed {
 		f.rules = append(f.rules, c.rule(r))
 	}
-	f.search = linear(f.rules)
+	f.search = indexed{f.rules, c.engine.Engine()}
 	errs = append(errs, c.errs...)
 	slices.SortStableFunc(errs, func(a, b error) int { return cmp.Compare(lineOf(a), lineOf(b)) })
 	return f, errs
@@ -214,39 +249,43 @@ func lineOf(err error) int {
 	return e.Origin.Line
 }
 
-// ruleCompiler compiles each distinct expression once.
+// ruleCompiler checks the expressions of a file and gives its rules to an
+// engine.
 type ruleCompiler struct {
-	file     string
-	line     int
-	compiled map[string]Expression
-	errs     []error
+	file   string
+	line   int
+	engine *engineBuilder
+	errs   []error
 }
 
 func (c *ruleCompiler) rule(r rulefile.Rule) rule {
 	c.line = r.Line
-	return rule{r.Line, r.Col, r.Text, c.side(r.Left), c.side(r.Right)}
+	left, l := c.side(r.Left)
+	right, m := c.side(r.Right)
+	c.engine.Rule(ruleengine.Rule{Left: l, Right: m})
+	return rule{r.Line, r.Col, r.Text, left, right}
 }
 
-func (c *ruleCompiler) side(s rulefile.Side) ruleSide {
-	return ruleSide{s.All, c.list(s.Any), c.list(s.Except)}
+func (c *ruleCompiler) side(s rulefile.Side) (ruleSide, ruleengine.Side) {
+	side, numbers := ruleSide{all: s.All}, ruleengine.Side{All: s.All}
+	side.any, numbers.Any = c.list(s.Any)
+	side.except, numbers.Except = c.list(s.Except)
+	return side, numbers
 }
 
-func (c *ruleCompiler) list(list []rulefile.Expression) (out []Expression) {
+func (c *ruleCompiler) list(list []rulefile.Expression) (texts []string, numbers []uint32) {
 	for _, e := range list {
-		out = append(out, c.expression(e))
+		x, err := c.engine.expression(e.Text)
+		if err != nil {
+			c.bad(e, err)
+		}
+		texts, numbers = append(texts, e.Text), append(numbers, x)
 	}
-	return out
+	return texts, numbers
 }
 
-func (c *ruleCompiler) expression(e rulefile.Expression) Expression {
-	if x, ok := c.compiled[e.Text]; ok {
-		return x
-	}
-	x, err := CompileExpression(e.Text, RuleSyntax)
-	if err == nil {
-		c.compiled[e.Text] = x
-		return x
-	}
+// bad notes that an expression has an error.
+func (c *ruleCompiler) bad(e rulefile.Expression, err error) {
 	at := Origin{Name: c.file, Line: c.line, Col: e.Col}
 	if bad := (*ExpressionError)(nil); errors.As(err, &bad) {
 		at.Col += max(bad.Col-1, 0)
@@ -256,7 +295,6 @@ func (c *ruleCompiler) expression(e rulefile.Expression) Expression {
 		}
 	}
 	c.errs = append(c.errs, &LoadError{Origin: at, Value: e.Text, Err: err})
-	return Expression{}
 }
 
 // Len returns the number of rules.
@@ -322,10 +360,11 @@ func (f *ruleFile) find(left, right texts, tr *Trace) (*rule, string, string) {
 	if tr == nil {
 		return f.search.find(left, right)
 	}
+	c := compiler{}
 	for i := range f.rules {
-		one := linear(f.rules[i : i+1])
+		one := linear{f.rules[i : i+1], c}
 		r, l, m := one.find(left, right)
-		tr.Steps = append(tr.Steps, f.step(&f.rules[i], left, right, r != nil))
+		tr.Steps = append(tr.Steps, f.step(c, &f.rules[i], left, right, r != nil))
 		if r != nil {
 			return &f.rules[i], l, m
 		}
@@ -333,25 +372,25 @@ func (f *ruleFile) find(left, right texts, tr *Trace) (*rule, string, string) {
 	return nil, "", ""
 }
 
-func (f *ruleFile) step(r *rule, left, right texts, matched bool) Step {
+func (f *ruleFile) step(c compiler, r *rule, left, right texts, matched bool) Step {
 	s := Step{Origin: f.origin(r), Subject: left.String() + " -> " + right.String(), Text: r.text, Matched: matched}
 	if !matched {
-		s.Note = r.left.why("left", left)
+		s.Note = c.why("left", &r.left, left)
 		if s.Note == "" {
-			s.Note = r.right.why("right", right)
+			s.Note = c.why("right", &r.right, right)
 		}
 	}
 	return s
 }
 
 // why tells what keeps a side from matching, "" if nothing does.
-func (s *ruleSide) why(side string, t texts) string {
-	if _, ok := s.match(t); ok {
+func (c compiler) why(side string, s *ruleSide, t texts) string {
+	if _, ok := c.match(s, t); ok {
 		return ""
 	}
 	for _, text := range []string{t.plain, t.canonical} {
 		for _, e := range s.except {
-			if (s.all || matchesAny(s.any, text)) && e.MatchString(text) {
+			if c.listed(s, text) && c.expression(e).MatchString(text) {
 				return fmt.Sprintf("%s side: exception %q matches", side, e)
 			}
 		}

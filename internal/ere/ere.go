@@ -8,6 +8,7 @@ package ere
 import (
 	"fmt"
 	"regexp"
+	"regexp/syntax"
 	"strings"
 )
 
@@ -49,9 +50,27 @@ func Compile(text string, o Options) (*regexp.Regexp, *Error) {
 	}
 	re, cause := regexp.Compile(s)
 	if cause != nil {
-		return nil, &Error{Col: 1, Msg: "RE2 cannot run it: " + cause.Error()}
+		return nil, cannotRun(cause)
 	}
 	return re, nil
+}
+
+// Parse parses the translation of text. It returns the errors that Compile
+// does.
+func Parse(text string, o Options) (*syntax.Regexp, *Error) {
+	s, err := Translate(text, o)
+	if err != nil {
+		return nil, err
+	}
+	re, cause := syntax.Parse(s, syntax.Perl)
+	if cause != nil {
+		return nil, cannotRun(cause)
+	}
+	return re, nil
+}
+
+func cannotRun(cause error) *Error {
+	return &Error{Col: 1, Msg: "RE2 cannot run it: " + cause.Error()}
 }
 
 // Translate returns text in RE2's syntax, flags included.

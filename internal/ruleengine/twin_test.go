@@ -1,0 +1,250 @@
+package ruleengine
+
+import (
+	"fmt"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"regexp/syntax"
+
+	"github.com/sipacl/sipacl/internal/ere"
+)
+
+// twin is the meaning of an Engine: it asks one rule after the other, with
+// package regexp. When the two differ, Engine is wrong.
+type twin struct{ rules []twinRule }
+
+type twinRule struct{ left, right twinSide }
+
+type twinSide struct {
+	all         bool
+	any, except []*regexp.Regexp
+}
+
+func (s *twinSide) matches(t Text) (string, bool) {
+	for _, text := range []string{t.Plain, t.Canonical} {
+		if (s.all || matchesOne(s.any, text)) && !matchesOne(s.except, text) {
+			return text, true
+		}
+	}
+	return "", false
+}
+
+func matchesOne(list []*regexp.Regexp, text string) bool {
+	for _, re := range list {
+		if re.MatchString(latin1(text)) {
+			return true
+		}
+	}
+	return false
+}
+
+// latin1 has each byte of s as the rune of its number.
+func latin1(s string) string {
+	r := make([]rune, len(s))
+	for i := range r {
+		r[i] = rune(s[i])
+	}
+	return string(r)
+}
+
+func (t *twin) find(l, r Text) (int, string, string) {
+	for i := range t.rules {
+		if ml, ok := t.rules[i].left.matches(l); ok {
+			if mr, ok := t.rules[i].right.matches(r); ok {
+				return i, ml, mr
+			}
+		}
+	}
+	return -1, "", ""
+}
+
+func (t *twin) each(l, r Text) (all []int) {
+	for i := range t.rules {
+		_, lok := t.rules[i].left.matches(l)
+		_, rok := t.rules[i].right.matches(r)
+		if lok && rok {
+			all = append(all, i)
+		}
+	}
+	return all
+}
+
+// ruleText is a rule as expressions; no expressions on a side are ALL.
+type ruleText struct{ left, leftExcept, right, rightExcept []string }
+
+func (r ruleText) String() string {
+	return fmt.Sprintf("%q except %q : %q except %q", r.left, r.leftExcept, r.right, r.rightExcept)
+}
+
+// build makes an Engine and its twin of the same rules. Expressions that the
+// translation refuses are left out.
+func build(t testing.TB, rules []ruleText, o ere.Options) (*Engine, *twin) {
+	b, slow := NewBuilder(), &twin{}
+	numbers := map[string]uint32{}
+	list := func(texts []string) (fast []uint32, slow []*regexp.Regexp) {
+		for _, text := range texts {
+			s, bad := ere.Translate(text, o)
+			if bad != nil {
+				continue
+			}
+			re := regexp.MustCompile(s)
+			x, ok := numbers[text]
+			if !ok {
+				tree, err := syntax.Parse(s, syntax.Perl)
+				require.NoError(t, err)
+				x, err = b.Expression(tree)
+				require.NoError(t, err)
+				numbers[text] = x
+			}
+			fast, slow = append(fast, x), append(slow, re)
+		}
+		return fast, slow
+	}
+	side := func(texts, excepts []string) (Side, twinSide) {
+		fast, slow := Side{All: len(texts) == 0}, twinSide{all: len(texts) == 0}
+		fast.Any, slow.any = list(texts)
+		fast.Except, slow.except = list(excepts)
+		return fast, slow
+	}
+	for _, r := range rules {
+		fl, sl := side(r.left, r.leftExcept)
+		fr, sr := side(r.right, r.rightExcept)
+		b.Rule(Rule{fl, fr})
+		slow.rules = append(slow.rules, twinRule{sl, sr})
+	}
+	return b.Engine(), slow
+}
+
+func compare(t testing.TB, e *Engine, slow *twin, l, r Text, what func() string) {
+	rule, ml, mr := e.Find(l, r)
+	wantRule, wl, wr := slow.find(l, r)
+	if rule != wantRule || ml != wl || mr != wr {
+		t.Fatalf("%q %q: found %d %q %q, want %d %q %q\n%s", l, r, rule, ml, mr, wantRule, wl, wr, what())
+	}
+	var all []int
+	e.Each(l, r, func(r int) bool { all = append(all, r); return true })
+	if want := slow.each(l, r); fmt.Sprint(all) != fmt.Sprint(want) {
+		t.Fatalf("%q %q: each gives %v, want %v\n%s", l, r, all, want, what())
+	}
+}
+
+// source makes choices out of the bytes of a fuzzer.
+type source struct{ data []byte }
+
+func (s *source) n(n int) int {
+	if len(s.data) == 0 {
+		return 0
+	}
+	c := int(s.data[0])
+	s.data = s.data[1:]
+	return c % n
+}
+
+func (s *source) pick(of ...string) string { return of[s.n(len(of))] }
+
+// expression writes an expression: the more depth, the deeper.
+func (s *source) expression(depth int) string {
+	if depth == 0 {
+		return s.atom()
+	}
+	switch s.n(10) {
+	case 0, 1, 2, 3:
+		return s.expression(depth-1) + s.expression(depth-1)
+	case 4:
+		return "(" + s.expression(depth-1) + "|" + s.expression(depth-1) + ")"
+	case 5:
+		return "(" + s.expression(depth-1) + ")" + s.pick("*", "+", "?", "{2}", "{1,2}", "{0,2}", "{2,}")
+	case 6:
+		return "^" + s.expression(depth-1)
+	case 7:
+		return s.expression(depth-1) + "$"
+	case 8:
+		return s.expression(depth-1) + "|" + s.expression(depth-1)
+	}
+	return s.atom()
+}
+
+func (s *source) atom() string {
+	return s.pick("a", "b", "ab", "abc", "@", "@a", "sip:", "^sip:", "1", "2", "12", "@b\\.c", ".", ".*", "[ab]", "[^a]", "[0-9]", "[[:alpha:]]",
+		"\\b", "\\B", "^", "$", "\\w", "\\W", "\\s", "", "\xe9", "[\xc9\xe9]", "\n", "k", "@abc$", "^sip:[0-9]+@", "(1|2)@", "\\`", "\\'", "[a-d]", "[1-5]", "_")
+}
+
+func (s *source) list(most int) (list []string) {
+	for range s.n(most + 1) {
+		list = append(list, s.expression(s.n(4)))
+	}
+	return list
+}
+
+func (s *source) text(depth int) string {
+	var b strings.Builder
+	for range s.n(10) {
+		b.WriteString(s.pick("a", "b", "ab", "abc", "A", "B", "@", "sip:", "SIP:", "1", "2", "12", "@b.c", "@abc", "\n", "\xe9", "\xc9", "_", " ", "K", "c", "Z", "AZ", "\x00"))
+	}
+	return b.String()
+}
+
+func (s *source) spellings() Text {
+	t := Text{Plain: s.text(1)}
+	t.Canonical = t.Plain
+	if s.n(2) == 0 {
+		t.Canonical = s.text(1)
+	}
+	return t
+}
+
+func (s *source) rules(most int) []ruleText {
+	rules := make([]ruleText, 1+s.n(most))
+	for i := range rules {
+		rules[i] = ruleText{left: s.list(2), right: s.list(2)}
+		if s.n(4) == 0 {
+			rules[i].leftExcept = s.list(2)
+		}
+		if s.n(4) == 0 {
+			rules[i].rightExcept = s.list(2)
+		}
+	}
+	return rules
+}
+
+func options(lines bool) ere.Options { return ere.Options{Newline: lines} }
+
+func check(t testing.TB, data []byte) {
+	s := &source{data}
+	o := options(s.n(2) == 1)
+	rules := s.rules(12)
+	e, slow := build(t, rules, o)
+	what := func() string { return fmt.Sprintf("%+v %v", o, rules) }
+	for range 6 {
+		compare(t, e, slow, s.spellings(), s.spellings(), what)
+	}
+}
+
+func TestEngineIsItsTwin(t *testing.T) {
+	n := 3000
+	if testing.Short() {
+		n = 300
+	}
+	seed := uint64(1)
+	for range n {
+		data := make([]byte, 600)
+		for i := range data {
+			seed = seed*6364136223846793005 + 1442695040888963407
+			data[i] = byte(seed >> 56)
+		}
+		check(t, data)
+	}
+}
+
+func FuzzEngine(f *testing.F) {
+	f.Add([]byte("0123456789abcdefghijklmnopqrstuvwxyz"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		if len(data) < 2000 {
+			check(t, data)
+		}
+	})
+}
