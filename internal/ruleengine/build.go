@@ -244,7 +244,7 @@ func frequency(factor string) uint64 {
 	for n := informative(factor); n < 4; n++ {
 		often *= 4
 	}
-	if factor[0] != begin && factor[0] != landmark {
+	if factor[0] != begin && !landmark(factor[0]) {
 		often *= 2
 	}
 	return often

@@ -39,6 +39,7 @@ type facts struct {
 	head   []string // it begins so; {""} says nothing; meant if whole is nil
 	tail   []string // it ends so
 	inside []string // it holds this; nil says nothing
+	empty  bool     // or, beside all that, it is empty
 }
 
 var (
@@ -48,24 +49,34 @@ var (
 
 func only(s ...string) facts { return facts{whole: s, exact: true} }
 
-func (f *facts) heads() []string {
+func (f *facts) heads() []string { return f.either(f.head) }
+func (f *facts) tails() []string { return f.either(f.tail) }
+
+// either gives whole or, without it, set and what is empty.
+func (f *facts) either(set []string) []string {
 	if f.whole != nil {
 		return f.whole
 	}
-	return f.head
+	if f.empty {
+		return orNothing(union(set, nothing))
+	}
+	return set
 }
 
-func (f *facts) tails() []string {
-	if f.whole != nil {
-		return f.whole
+func orNothing(set []string) []string {
+	if set == nil {
+		return nothing
 	}
-	return f.tail
+	return set
 }
 
 // required gives the most telling set.
 func (f *facts) required() []string {
 	if f.whole != nil {
 		return f.whole
+	}
+	if f.empty {
+		return nothing
 	}
 	return telling(f.head, f.tail, f.inside)
 }
@@ -103,7 +114,7 @@ func analyse(re *syntax.Regexp) facts {
 		}
 		return f
 	case syntax.OpQuest:
-		return either(analyse(re.Sub[0]), only(""))
+		return optional(analyse(re.Sub[0]))
 	case syntax.OpPlus:
 		return repeated(analyse(re.Sub[0]), 1, -1)
 	case syntax.OpRepeat:
@@ -175,12 +186,22 @@ func concat(a, b facts) facts {
 	if whole := product(a.whole, b.whole); whole != nil {
 		return facts{whole: whole, exact: a.exact && b.exact}
 	}
-	f := facts{head: a.heads(), tail: b.tails()}
-	if head := product(a.whole, b.heads()); head != nil {
-		f.head = head
+	f := facts{head: a.head, tail: b.tail, empty: a.empty && b.empty}
+	if a.whole != nil {
+		f.head = product(a.whole, b.heads())
+	} else if a.empty {
+		f.head = union(a.head, b.heads())
 	}
-	if tail := product(a.tails(), b.whole); tail != nil {
-		f.tail = tail
+	if f.head == nil {
+		f.head = a.heads()
+	}
+	if b.whole != nil {
+		f.tail = product(a.tails(), b.whole)
+	} else if b.empty {
+		f.tail = union(b.tail, a.tails())
+	}
+	if f.tail == nil {
+		f.tail = b.tails()
 	}
 	f.inside = telling(a.required(), b.required(), product(a.tails(), b.heads()))
 	return f
@@ -191,14 +212,19 @@ func either(a, b facts) facts {
 	if whole := union(a.whole, b.whole); whole != nil {
 		return facts{whole: whole, exact: a.exact && b.exact}
 	}
-	f := facts{head: union(a.heads(), b.heads()), tail: union(a.tails(), b.tails()), inside: union(a.required(), b.required())}
-	if f.head == nil {
-		f.head = nothing
+	return facts{
+		head:   orNothing(union(a.heads(), b.heads())),
+		tail:   orNothing(union(a.tails(), b.tails())),
+		inside: union(a.required(), b.required()),
 	}
-	if f.tail == nil {
-		f.tail = nothing
+}
+
+// optional gives the facts of a or nothing.
+func optional(a facts) facts {
+	if a.whole == nil {
+		return facts{head: a.head, tail: a.tail, empty: true}
 	}
-	return f
+	return either(a, only(""))
 }
 
 // repeated gives the facts of a, repeated from least to most times, without
@@ -209,12 +235,12 @@ func repeated(a facts, least, most int) facts {
 	}
 	if least == 0 {
 		if most == 1 {
-			return either(a, only(""))
+			return optional(a)
 		}
 		return anything
 	}
 	if a.whole == nil {
-		return facts{head: a.head, tail: a.tail, inside: a.inside}
+		return facts{head: a.heads(), tail: a.tails(), inside: a.inside}
 	}
 	all, n := a.whole, 1
 	for ; n < least; n++ {
@@ -329,24 +355,26 @@ func informative(s string) (n int) {
 		}
 	}
 	for i := range len(s) {
-		if s[i] != begin && s[i] != end && s[i] != landmark {
+		if s[i] != begin && s[i] != end && !landmark(s[i]) {
 			n++
 		}
 	}
 	return n
 }
 
-// landmark is a byte that most texts have once. Factors that begin with it are
-// found without a look at the rest of the text.
-const landmark = '@'
+// landmark tells the bytes that most texts have a few times. Factors that begin
+// with one are found without a look at the rest of the text.
+func landmark(c byte) bool { return c == '@' || c == '.' }
 
-// fromLandmark cuts each factor before its landmark; nil if one has none, or
-// if nothing is won.
+const landmarkBytes = "@."
+
+// fromLandmark cuts each factor before its first landmark; nil if one has
+// none, or if nothing is won.
 func fromLandmark(set []string) []string {
 	cut := make([]string, 0, len(set))
 	won := false
 	for _, s := range set {
-		i := strings.IndexByte(s, landmark)
+		i := strings.IndexAny(s, landmarkBytes)
 		if i < 0 || s[0] == begin {
 			return nil
 		}

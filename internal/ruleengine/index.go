@@ -3,32 +3,36 @@ package ruleengine
 import (
 	"bytes"
 	"encoding/binary"
+	"math/bits"
 	"slices"
 	"strings"
 )
 
 // An index finds the factors that occur in a text. It is a radix trie, all in
-// one slice of bytes, children before their parents:
+// one slice of bytes, children before their parents. A node is
 //
-//	length  of the label   1 byte
-//	kids                   1 byte
-//	postings               2 bytes
-//	label                  the symbols all below have in common
-//	first                  a symbol for each kid
-//	offset                 4 bytes for each kid: where it is
-//	posting                8 bytes each: an expression, its rules
+//	length    of the label, 1 byte
+//	low       the lowest symbol that a kid begins with, 1 byte
+//	span      how many symbols from low on the kids begin with, 1 byte;
+//	listed    or, where that would be many more, how many kids there are, 1 byte
+//	postings  how many there are, 2 bytes
+//	label     the symbols that all below have in common
+//	kids      where the kid of each symbol from low on is, 4 bytes each, 0 if
+//	          there is none; or where few symbols of many have one, the listed
+//	          symbols and then their 4 bytes each
+//	postings  8 bytes each: an expression and its rules
 //
-// The factors "@b.com", "@b.comZ" and "@bx" of expressions 1, 2 and 3 make
+// The factors "@b.com", "@b.comZ" and "@c" of expressions 1, 2 and 3 make
 //
-//	 0  0 0 1                      posting 2              "@b.comZ" ends here
-//	12  4 1 1  ".com"[1:] "Z" 0    posting 1              "@b.com" ends here
-//	...
-//	    1 2 0  "b" "." 12, "x" ..                         below "@"
+//	at  1   0 0   0 0 1  ""                              2, its rules
+//	at 15   4 'Z' 1 0 1  ".com"    1                     1, its rules
+//	at 37   0 0   0 0 1  ""                              3, its rules
+//	at 51   0 'b' 2 0 0  ""        15 37                 below "@"
 //
-// A search begins where the text does, for factors that begin so, and
-// elsewhere where two bytes begin a factor; if all those factors begin with
-// the landmark, only where that byte is. From each place it goes at most
-// maxFactor symbols far, so that the time is linear in the length of the text.
+// A search begins where the text does, for factors that begin so, and at each
+// landmark; or, if a factor begins with another byte, wherever the hash of two
+// bytes shows that one may. From each place it goes at most maxFactor symbols
+// far, so that the time is linear in the length of the text.
 type index struct {
 	trie  []byte
 	start uint32      // the node below the beginning of the text, 0 if there is none
@@ -45,6 +49,8 @@ const (
 	landmarks
 	anywhere
 )
+
+const nodeHeader = 6
 
 // A posting of the trie. With sure set the expression matches wherever its
 // factor is. Rules is one rule, or if many is set the offset in Engine.lists
@@ -91,17 +97,17 @@ func buildIndex(entries []entry) (ix index) {
 		}
 		i = n
 	}
-	ix.trie = bytes.Clone(ix.trie)
+	ix.trie = slices.Clip(ix.trie)
 	return ix
 }
 
-// elsewhere notes how factors begin that may be anywhere.
+// elsewhere notes how factors begin that may be anywhere, and begin with the
+// same byte.
 func (ix *index) elsewhere(entries []entry) {
-	if ix.mode == nowhere && entries[0].factor[0] == landmark {
-		ix.mode = landmarks
-	} else if entries[0].factor[0] != landmark {
+	if !landmark(entries[0].factor[0]) {
 		ix.mode = anywhere
 	}
+	ix.mode = max(ix.mode, landmarks)
 	for i := range entries {
 		h := pairOf(entries[i].factor[0], entries[i].factor[1])
 		ix.pairs[h>>6] |= 1 << (h & 63)
@@ -116,105 +122,181 @@ func (ix *index) add(entries []entry, depth int) uint32 {
 	for n < len(first) && n < len(last) && first[n] == last[n] {
 		n++
 	}
-	label := first[depth:n]
 	ends := 0
 	for ends < len(entries) && len(entries[ends].factor) == n {
 		ends++
 	}
-	var kids []byte
-	var offsets []uint32
+	var kids []kid
 	for i := ends; i < len(entries); {
 		c := entries[i].factor[n]
 		k := i
 		for k < len(entries) && entries[k].factor[n] == c {
 			k++
 		}
-		kids = append(kids, c)
-		offsets = append(offsets, ix.add(entries[i:k], n+1))
+		kids = append(kids, kid{c, ix.add(entries[i:k], n+1)})
 		i = k
 	}
 	at := uint32(len(ix.trie))
-	ix.trie = append(ix.trie, byte(len(label)), byte(len(kids)))
-	ix.trie = binary.LittleEndian.AppendUint16(ix.trie, uint16(ends))
-	ix.trie = append(append(ix.trie, label...), kids...)
-	for _, offset := range offsets {
-		ix.trie = binary.LittleEndian.AppendUint32(ix.trie, offset)
-	}
-	for _, e := range entries[:ends] {
-		ix.trie = binary.LittleEndian.AppendUint32(ix.trie, e.expr)
-		ix.trie = binary.LittleEndian.AppendUint32(ix.trie, e.rules)
-	}
+	ix.node(first[depth:n], kids, entries[:ends])
 	return at
 }
+
+type kid struct {
+	symbol byte
+	at     uint32
+}
+
+// node writes a node.
+func (ix *index) node(label string, kids []kid, ends []entry) {
+	var low, span, listed int
+	if len(kids) > 0 {
+		low = int(kids[0].symbol)
+		span = int(kids[len(kids)-1].symbol) - low + 1
+	}
+	if span > min(3*len(kids)+8, 255) {
+		span, listed = 0, len(kids)
+	}
+	t := append(ix.trie, byte(len(label)), byte(low), byte(span), byte(listed), byte(len(ends)), byte(len(ends)>>8))
+	t = append(t, label...)
+	if listed > 0 {
+		for _, k := range kids {
+			t = append(t, k.symbol)
+		}
+	}
+	next := low
+	for _, k := range kids {
+		for ; listed == 0 && next < int(k.symbol); next++ {
+			t = append(t, 0, 0, 0, 0)
+		}
+		t = binary.LittleEndian.AppendUint32(t, k.at)
+		next++
+	}
+	for _, e := range ends {
+		t = binary.LittleEndian.AppendUint32(t, e.expr)
+		t = binary.LittleEndian.AppendUint32(t, e.rules)
+	}
+	ix.trie = t
+}
+
+// Texts are folded in a buffer on the stack if they fit, 8 bytes at a time.
+const (
+	smallText  = 128
+	mediumText = 1024
+)
 
 // scan tries the rules whose factors occur in a spelling of a side.
 func (s *search) scan(side, spelling int) {
 	ix := &s.index[side]
-	text := s.texts[side][spelling]
+	switch text := s.texts[side][spelling]; {
+	case ix.start == 0 && ix.mode == nowhere:
+	case len(text) <= smallText:
+		var buf [smallText + 8]byte
+		s.scanFolded(ix, buf[:], side, spelling)
+	case len(text) <= mediumText:
+		s.scanMedium(ix, side, spelling)
+	default:
+		s.scanFolded(ix, make([]byte, len(text)+8), side, spelling)
+	}
+}
+
+//go:noinline
+func (s *search) scanMedium(ix *index, side, spelling int) {
+	var buf [mediumText + 8]byte
+	s.scanFolded(ix, buf[:], side, spelling)
+}
+
+func (s *search) scanFolded(ix *index, symbols []byte, side, spelling int) {
+	n := copy(symbols, s.texts[side][spelling])
+	var seen uint64 // the landmarks among the first 64 symbols
+	for i := 0; i < n; i += 8 {
+		w := foldWord(binary.LittleEndian.Uint64(symbols[i:]))
+		binary.LittleEndian.PutUint64(symbols[i:], w)
+		if i < 64 {
+			seen |= landmarksOf(w) << i
+		}
+	}
+	symbols[n] = end
+	symbols = symbols[:n+1]
 	if ix.start != 0 {
-		s.walk(ix, ix.start, side, spelling, 0)
+		s.walk(ix, ix.start, symbols, side, spelling)
 	}
 	switch ix.mode {
 	case landmarks:
-		for i := 0; ; {
-			n := strings.IndexByte(text[i:], landmark)
-			if n < 0 {
-				return
+		for ; seen != 0; seen &= seen - 1 {
+			i := bits.TrailingZeros64(seen)
+			s.walk(ix, ix.roots[symbols[i]], symbols[i+1:], side, spelling)
+		}
+		for i := 64; i < n; i++ {
+			if landmark(symbols[i]) {
+				s.walk(ix, ix.roots[symbols[i]], symbols[i+1:], side, spelling)
 			}
-			i += n + 1
-			s.walk(ix, ix.roots[landmark], side, spelling, i)
 		}
 	case anywhere:
-		if text == "" {
-			return
-		}
-		a := fold[text[0]]
-		for i := 1; i < len(text); i++ {
-			b := fold[text[i]]
-			h := pairOf(a, b)
-			if ix.pairs[h>>6]>>(h&63)&1 != 0 && ix.roots[a] != 0 {
-				s.walk(ix, ix.roots[a], side, spelling, i)
+		for i := 0; i+1 < n; i++ {
+			h := pairOf(symbols[i], symbols[i+1])
+			if ix.pairs[h>>6]>>(h&63)&1 != 0 {
+				s.walk(ix, ix.roots[symbols[i]], symbols[i+1:], side, spelling)
 			}
-			a = b
 		}
 	}
 }
 
-// walk goes down the trie from a node, along the text from place i on.
-func (s *search) walk(ix *index, at uint32, side, spelling, i int) {
-	text := s.texts[side][spelling]
-	for {
+const (
+	ones  = 0x0101010101010101
+	highs = 0x80 * ones
+)
+
+// foldWord folds 8 bytes.
+func foldWord(w uint64) uint64 {
+	low := w &^ highs
+	fromA := low + (0x80-'A')*ones
+	behindZ := low + (0x80-'Z'-1)*ones
+	return w | (fromA&^behindZ&^w&highs)>>2
+}
+
+// landmarksOf has a bit for each of 8 bytes that is a landmark.
+func landmarksOf(w uint64) uint64 {
+	found := zeros(w^'@'*ones) | zeros(w^'.'*ones)
+	return (found >> 7 * 0x0102040810204080) >> 56
+}
+
+// zeros has the top bit of each byte that is 0.
+func zeros(w uint64) uint64 { return ^((w&^highs + 0x7f*ones) | w) & highs }
+
+// walk goes down the trie from a node along symbols. The node 0 is none.
+func (s *search) walk(ix *index, at uint32, symbols []byte, side, spelling int) {
+	for at != 0 {
 		node := ix.trie[at:]
-		label, kids, postings := int(node[0]), int(node[1]), int(node[2])|int(node[3])<<8
-		node = node[4:]
-		for _, c := range node[:label] {
-			if symbol(text, i) != c {
+		label, low, span, listed := int(node[0]), node[1], int(node[2]), int(node[3])
+		postings := int(node[4]) | int(node[5])<<8
+		node = node[nodeHeader:]
+		if label > len(symbols) {
+			return
+		}
+		for i, c := range node[:label] {
+			if symbols[i] != c {
 				return
 			}
-			i++
 		}
-		node = node[label:]
-		if postings != 0 {
-			s.try(node[5*kids:5*kids+8*postings], side, spelling)
+		symbols, node = symbols[label:], node[label:]
+		if postings > 0 {
+			size := 4*span + 5*listed
+			s.try(node[size:size+8*postings], side, spelling)
 		}
-		if kids == 0 {
+		if span+listed == 0 {
 			return
 		}
-		kid := bytes.IndexByte(node[:kids], symbol(text, i))
-		if kid < 0 {
+		k := int(symbols[0] - low)
+		if listed > 0 {
+			k = bytes.IndexByte(node[:listed], symbols[0])
+			node = node[listed:]
+		}
+		if uint(k) >= uint(span+listed) {
 			return
 		}
-		at = binary.LittleEndian.Uint32(node[kids+4*kid:])
-		i++
+		at = binary.LittleEndian.Uint32(node[4*k:])
+		symbols = symbols[1:]
 	}
-}
-
-// symbol gives symbol i of a text. There is none behind its end.
-func symbol(text string, i int) byte {
-	if i < len(text) {
-		return fold[text[i]]
-	}
-	return end
 }
 
 // try tries the rules of postings.
