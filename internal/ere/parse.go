@@ -60,19 +60,21 @@ func (p *parser) expression() (node, *Error) {
 	for err == nil && p.accept('|') {
 		var n node
 		n, err = p.branch()
-		all = join(all, "|", n)
+		all = join(all, n)
 	}
 	return all, err
 }
 
 // branch = { anchor | atom { repeat } } .
 func (p *parser) branch() (all node, err *Error) {
+	text := make([]byte, 0, 128)
 	for start := p.off; !p.branchEnds(); {
 		var n node
 		if n.text = p.anchor(p.off == start); n.text == "" {
 			n, err = p.repeated()
 		}
-		all = join(all, "", n)
+		text = append(text, n.text...)
+		all = node{"", all.size + n.size, max(all.repeat, n.repeat), max(all.depth, n.depth)}
 		if err == nil && all.size > maxSize {
 			err = p.errorf(p.off, "expression grows to more than %d characters here", maxSize)
 		}
@@ -80,6 +82,7 @@ func (p *parser) branch() (all node, err *Error) {
 			return all, err
 		}
 	}
+	all.text = string(text)
 	return all, nil
 }
 
@@ -314,21 +317,35 @@ func instead(c byte) string {
 // literal returns the translation of c standing for itself. RE2's own case
 // folding would reach beyond ASCII.
 func (p *parser) literal(c byte) string {
-	if l := c | 0x20; l >= 'a' && l <= 'z' && !p.CaseSensitive {
-		return "[" + string(rune(l-0x20)) + string(rune(l)) + "]"
+	if p.CaseSensitive {
+		return literals[c]
 	}
-	if c < ' ' || c >= 0x7f {
-		return fmt.Sprintf(`\x{%02x}`, c)
-	}
-	return regexp.QuoteMeta(string(rune(c)))
+	return foldedLiterals[c]
 }
+
+// literals are the translations of each byte, foldedLiterals those that ignore
+// case.
+var literals, foldedLiterals = func() (exact, folded [256]string) {
+	for i := range exact {
+		c := byte(i)
+		exact[c] = regexp.QuoteMeta(string(rune(c)))
+		if c < ' ' || c >= 0x7f {
+			exact[c] = fmt.Sprintf(`\x{%02x}`, c)
+		}
+		folded[c] = exact[c]
+		if l := c | 0x20; l >= 'a' && l <= 'z' {
+			folded[c] = "[" + string(rune(l-0x20)) + string(rune(l)) + "]"
+		}
+	}
+	return exact, folded
+}()
 
 // leaf is a node of one character.
 func leaf(text string) node { return node{text: text, size: 1, repeat: 1} }
 
-// join returns a, sep and b, one after the other.
-func join(a node, sep string, b node) node {
-	return node{a.text + sep + b.text, a.size + b.size, max(a.repeat, b.repeat), max(a.depth, b.depth)}
+// join returns a or b.
+func join(a, b node) node {
+	return node{a.text + "|" + b.text, a.size + b.size, max(a.repeat, b.repeat), max(a.depth, b.depth)}
 }
 
 // hint adds a hint if it is of use.

@@ -149,8 +149,27 @@ func (b *Builder) Engine() *Engine {
 	}
 	e.alphabet()
 	b.place()
+	e.certain = e.firstCertain()
+	e.maker.bounds = defaultBounds
 	e.reset(1)
 	return e
+}
+
+// firstCertain gives the first rule that matches everything; if there is none,
+// how many rules there are.
+func (e *Engine) firstCertain() uint32 {
+	for r := range uint32(len(e.ruleAt)) {
+		if e.certainly(r, left) && e.certainly(r, right) {
+			return r
+		}
+	}
+	return uint32(len(e.ruleAt))
+}
+
+func (e *Engine) certainly(r uint32, side int) bool {
+	list, except := e.listsOf(r, side)
+	all := len(list) == 0 || slices.ContainsFunc(list, func(x uint32) bool { return e.exprs[x].kind == always })
+	return all && len(except) == 0
 }
 
 func (e *Engine) newWalker() *walker {
@@ -245,7 +264,7 @@ func frequency(factor string) uint64 {
 		often *= 4
 	}
 	if factor[0] != begin && !landmark(factor[0]) {
-		often *= 2
+		often *= 16 // every place must be looked at, for all factors
 	}
 	return often
 }

@@ -26,14 +26,14 @@ import (
 // a row is complete before the first cell that names it is written. Arrays
 // that are full are copied to larger ones, which keeps all offsets.
 //
-// Bounds: the arrays of an arena take at most 30 MiB together (maxCells,
-// maxSets, maxClasses, maxRows), and an automaton has at most maxStates rows. Where
-// a row cannot be made, the automaton of several expressions gives way to
-// those of its halves, and that of one expression to following its program
-// without keeping states: slower, never wrong, and without a lock. The arena
-// is emptied only after texts of flushAfter bytes were followed so, many times
-// what it takes to fill it again: whoever sends texts to that end slows
-// himself down, not the others.
+// Bounds: the arrays of an arena take at most 30 MiB together, beside 20 bytes
+// for each automaton there could be, and an automaton has at most 1,000 rows
+// (defaultBounds). Where a row cannot be made, the automaton of several
+// expressions gives way to those of its halves, and that of one expression to
+// following its program without keeping states: slower, never wrong, and
+// without a lock. A full arena is emptied only after texts of 64 MiB were
+// followed so, which takes many times longer than to fill it again: whoever
+// sends texts to that end slows down his own.
 type arena struct {
 	generation uint32
 	cells      []uint32
@@ -45,24 +45,29 @@ const (
 	dead     = 1       // a cell: nothing can match any more
 	matching = 1 << 31 // a flag in a cell
 	header   = 3       // cells before a row: the offset in sets, the mask
-
-	maxStates  = 1000
-	maxCells   = 4 << 20 // of 4 bytes
-	maxSets    = 2 << 20 // of 4 bytes
-	maxClasses = 4 << 20 // bytes
-	maxRows    = 1 << 18 // in a table of 8 bytes each
-	flushAfter = 64 << 20
 )
+
+type bounds struct {
+	states     uint32 // rows of an automaton
+	cells      uint32 // of 4 bytes
+	classes    uint32 // of a byte
+	sets       int    // of 4 bytes
+	rows       int    // of all automata; each takes up to 8 bytes of the table
+	flushAfter int64  // bytes of text
+}
+
+var defaultBounds = bounds{
+	states: 1000, cells: 4 << 20, classes: 4 << 20, sets: 2 << 20, rows: 1 << 18, flushAfter: 64 << 20,
+}
 
 // automaton is what an arena has of a machine.
 type automaton struct {
-	start   uint32 // a row as in a cell; 0: not begun; gaveUp
+	start   uint32 // a row as in a cell; 0: not begun
+	closed  uint32 // 1 if it has as many rows as it may
 	classes uint32 // offset of its classes
 	width   uint32 // how many they are
 	rows    uint32
 }
-
-const gaveUp = matching // no row
 
 // machine is an automaton to be: the expressions members[first:first+n], and
 // the machines of both halves if they are more than one.
@@ -107,9 +112,6 @@ func (e *Engine) run(m uint32, text string) (mask uint64, how outcome) {
 		if ar, row = e.start(m); row == 0 {
 			return 0, stuck
 		}
-	}
-	if row == gaveUp {
-		return 0, stuck
 	}
 	if row == dead {
 		return 0, done
@@ -176,7 +178,7 @@ func (ar *arena) classesOf(m uint32, codes int) []byte {
 // simulate follows the program of a machine of one expression without making
 // states.
 func (e *Engine) simulate(mc *machine, text string) uint64 {
-	if e.maker.full.Load() && e.maker.followed.Add(int64(len(text))) > flushAfter {
+	if e.maker.full.Load() && e.maker.followed.Add(int64(len(text))) > e.maker.bounds.flushAfter {
 		e.flush()
 	}
 	w := e.walkers.Get().(*walker)
@@ -205,6 +207,7 @@ func beforeEnd(text string) before {
 // maker makes states. Its lock is taken to make one, and for nothing else.
 type maker struct {
 	sync.Mutex
+	bounds   bounds
 	walker   *walker
 	cells    uint32   // how many of the arena are used
 	classes  uint32   // likewise
@@ -237,31 +240,40 @@ func (e *Engine) reset(generation uint32) {
 // and makes it if need be. 0 means that it cannot be made.
 func (e *Engine) start(m uint32) (*arena, uint32) {
 	k := &e.maker
+	if k.full.Load() {
+		return nil, 0
+	}
 	k.Lock()
 	defer k.Unlock()
 	ar := e.arena.Load()
 	if row := ar.automata[m].start; row != 0 {
 		return ar, row
 	}
-	ar, ok := e.room(ar, 0, uint32(e.codes))
+	codes := uint32(e.codes)
+	ar, ok := e.room(ar, 0, codes)
 	if !ok {
-		return ar, 0
+		return nil, 0
 	}
+	members := e.membersOf(&e.machines[m])
 	a := &ar.automata[m]
-	a.classes, a.rows = k.classes, 0
-	a.width = e.classify(e.membersOf(&e.machines[m]), ar.classes[k.classes:k.classes+uint32(e.codes)])
-	k.classes += uint32(e.codes)
-	k.walker.begin(e.membersOf(&e.machines[m]))
+	a.classes = k.classes
+	a.width = e.classify(members, ar.classes[k.classes:k.classes+codes])
+	k.walker.begin(members)
 	ar, row := e.row(ar, m, start)
-	if row != 0 {
-		atomic.StoreUint32(&a.start, row)
+	if row == 0 {
+		return nil, 0
 	}
+	k.classes += codes
+	atomic.StoreUint32(&a.start, row)
 	return ar, row
 }
 
 // extend makes the cell for c, a byte or atEnd, in a row of machine m.
 func (e *Engine) extend(ar *arena, m, row uint32, c int) (*arena, outcome) {
 	k := &e.maker
+	if k.full.Load() || atomic.LoadUint32(&ar.automata[m].closed) != 0 {
+		return ar, stuck
+	}
 	k.Lock()
 	defer k.Unlock()
 	now := e.arena.Load()
@@ -312,14 +324,12 @@ func (e *Engine) row(ar *arena, m uint32, is before) (*arena, uint32) {
 		return ar, row | flag
 	}
 	a := &ar.automata[m]
-	if a.rows == maxStates {
-		if e.machines[m].n > 1 {
-			atomic.StoreUint32(&a.start, gaveUp)
-		}
+	if a.rows == k.bounds.states {
+		atomic.StoreUint32(&a.closed, 1)
 		return ar, 0
 	}
 	ar, ok := e.room(ar, header+a.width+1, 0)
-	if !ok || len(k.sets)+3+len(w.places) > maxSets || k.rows == maxRows {
+	if !ok || len(k.sets)+3+len(w.places) > k.bounds.sets || k.rows == k.bounds.rows {
 		k.full.Store(true)
 		return ar, 0
 	}
@@ -338,17 +348,17 @@ func (e *Engine) row(ar *arena, m uint32, is before) (*arena, uint32) {
 // room makes room for so many more cells and classes, if the bounds allow it.
 func (e *Engine) room(ar *arena, cells, classes uint32) (*arena, bool) {
 	k := &e.maker
-	if k.cells+cells > maxCells || k.classes+classes > maxClasses {
+	if k.cells+cells > k.bounds.cells || k.classes+classes > k.bounds.classes {
 		k.full.Store(true)
 		return ar, false
 	}
 	larger := *ar
 	if need := int(k.cells + cells); need > len(ar.cells) {
-		larger.cells = make([]uint32, min(max(2*len(ar.cells), need, 256), maxCells))
+		larger.cells = make([]uint32, min(max(2*len(ar.cells), need, 256), int(k.bounds.cells)))
 		copy(larger.cells, ar.cells)
 	}
 	if need := int(k.classes + classes); need > len(ar.classes) {
-		larger.classes = make([]byte, min(max(2*len(ar.classes), need), maxClasses))
+		larger.classes = make([]byte, min(max(2*len(ar.classes), need), int(k.bounds.classes)))
 		copy(larger.classes, ar.classes)
 	}
 	if len(larger.cells) == len(ar.cells) && len(larger.classes) == len(ar.classes) {

@@ -59,6 +59,7 @@ const (
 type Engine struct {
 	rules    []uint32      // of each rule the lengths of its four lists, and they
 	ruleAt   []uint32      // where each rule begins in rules
+	certain  uint32        // the first rule that matches everything, else how many there are
 	exprs    []expression  // by number
 	literals []byte        // see literals.add
 	lists    []uint32      // lists of rules, each behind its length
@@ -106,8 +107,9 @@ func (e *Engine) Len() int { return len(e.ruleAt) }
 // where automata have the states they need.
 func (e *Engine) Find(l, r Text) (rule int, matchedLeft, matchedRight string) {
 	s := e.search(l, r)
-	s.stop = uint32(len(e.ruleAt))
-	s.run()
+	if s.stop = e.certain; s.stop > 0 {
+		s.run()
+	}
 	if int(s.stop) == len(e.ruleAt) {
 		return -1, "", ""
 	}

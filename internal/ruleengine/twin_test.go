@@ -3,14 +3,14 @@ package ruleengine
 import (
 	"fmt"
 	"regexp"
+	"regexp/syntax"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
-	"regexp/syntax"
-
 	"github.com/sipacl/sipacl/internal/ere"
+	"github.com/sipacl/sipacl/internal/workload"
 )
 
 // twin is the meaning of an Engine: it asks one rule after the other, with
@@ -180,7 +180,7 @@ func (s *source) list(most int) (list []string) {
 	return list
 }
 
-func (s *source) text(depth int) string {
+func (s *source) text() string {
 	var b strings.Builder
 	for range s.n(10) {
 		b.WriteString(s.pick("a", "b", "ab", "abc", "A", "B", "@", "sip:", "SIP:", "1", "2", "12", "@b.c", "@abc", "\n", "\xe9", "\xc9", "_", " ", "K", "c", "Z", "AZ", "\x00"))
@@ -189,10 +189,10 @@ func (s *source) text(depth int) string {
 }
 
 func (s *source) spellings() Text {
-	t := Text{Plain: s.text(1)}
+	t := Text{Plain: s.text()}
 	t.Canonical = t.Plain
 	if s.n(2) == 0 {
-		t.Canonical = s.text(1)
+		t.Canonical = s.text()
 	}
 	return t
 }
@@ -211,6 +211,17 @@ func (s *source) rules(most int) []ruleText {
 	return rules
 }
 
+// bounds gives those in use, or such that every way around a full arena is
+// taken.
+func (s *source) bounds() bounds {
+	return []bounds{
+		defaultBounds,
+		{states: 3, cells: 1 << 12, classes: 1 << 10, sets: 1 << 12, rows: 1 << 8, flushAfter: 1 << 20},
+		{states: 50, cells: 200, classes: 100, sets: 100, rows: 10, flushAfter: 20},
+		{flushAfter: 10},
+	}[s.n(4)]
+}
+
 func options(lines bool) ere.Options { return ere.Options{Newline: lines} }
 
 func check(t testing.TB, data []byte) {
@@ -218,6 +229,7 @@ func check(t testing.TB, data []byte) {
 	o := options(s.n(2) == 1)
 	rules := s.rules(12)
 	e, slow := build(t, rules, o)
+	e.maker.bounds = s.bounds()
 	what := func() string { return fmt.Sprintf("%+v %v", o, rules) }
 	for range 6 {
 		compare(t, e, slow, s.spellings(), s.spellings(), what)
@@ -229,15 +241,85 @@ func TestEngineIsItsTwin(t *testing.T) {
 	if testing.Short() {
 		n = 300
 	}
-	seed := uint64(1)
-	for range n {
-		data := make([]byte, 600)
-		for i := range data {
-			seed = seed*6364136223846793005 + 1442695040888963407
-			data[i] = byte(seed >> 56)
-		}
+	for data := range noise(n, 600) {
 		check(t, data)
 	}
+}
+
+// noise yields n times size bytes, the same ones each time.
+func noise(n, size int) func(yield func([]byte) bool) {
+	r := workload.NewRand(1)
+	return func(yield func([]byte) bool) {
+		for range n {
+			data := make([]byte, size)
+			for i := range data {
+				data[i] = byte(r.Uint64())
+			}
+			if !yield(data) {
+				return
+			}
+		}
+	}
+}
+
+// FuzzFactors checks that a text has a factor of each set by which an
+// expression that matches it could be found, and that a sure set is had by
+// those texts alone.
+func FuzzFactors(f *testing.F) {
+	f.Add([]byte("0123456789abcdefghijklmnopqrstuvwxyz"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		if len(data) < 1000 {
+			checkFactors(t, data)
+		}
+	})
+}
+
+func TestFactorsAreInMatches(t *testing.T) {
+	for data := range noise(20_000, 80) {
+		checkFactors(t, data)
+	}
+}
+
+func checkFactors(t testing.TB, data []byte) {
+	s := &source{data}
+	o := options(s.n(2) == 1)
+	text := s.expression(s.n(6))
+	translated, bad := ere.Translate(text, o)
+	if bad != nil {
+		return
+	}
+	tree, err := syntax.Parse(translated, syntax.Perl)
+	require.NoError(t, err)
+	re, facts := regexp.MustCompile(translated), analyse(tree)
+	for range 8 {
+		subject := strings.ReplaceAll(s.text(), "\n", "")
+		matches := re.MatchString(latin1(subject))
+		if matchesEmpty(tree) {
+			require.True(t, matches, "%q ~ %q", text, subject)
+		}
+		if facts.exact {
+			require.Equal(t, matches, holdsOne(subject, facts.whole), "%q ~ %q: %q", text, subject, facts.whole)
+		}
+		if !matches {
+			continue
+		}
+		for _, set := range [][]string{facts.heads(), facts.tails(), facts.required(), fromLandmark(facts.required())} {
+			require.True(t, set == nil || holdsOne(subject, set), "%q ~ %q: %q", text, subject, set)
+		}
+	}
+}
+
+func holdsOne(subject string, factors []string) bool {
+	symbols := []byte("A" + subject + "Z")
+	for i := range len(subject) {
+		symbols[i+1] = fold[subject[i]]
+	}
+	for _, f := range factors {
+		if strings.Contains(string(symbols), f) {
+			return true
+		}
+	}
+	return false
 }
 
 func FuzzEngine(f *testing.F) {
