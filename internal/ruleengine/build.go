@@ -28,6 +28,9 @@ type candidate struct {
 // times.
 const maxSharers = 32
 
+// fewExpressions is how many expressions are faster asked one by one.
+const fewExpressions = 4
+
 // nobody is an expression that matches nothing.
 const nobody = 0
 
@@ -150,6 +153,7 @@ func (b *Builder) Engine() *Engine {
 	e.alphabet()
 	b.place()
 	e.certain = e.firstCertain()
+	e.few = len(e.rules) <= 4*len(e.ruleAt)+fewExpressions
 	e.maker.bounds = defaultBounds
 	e.reset(1)
 	return e

@@ -73,6 +73,7 @@ type Engine struct {
 	code     [256]byte     // the alphabet: bytes that no expression tells apart have one code
 	sample   [256]byte     // a byte of each code
 	codes    int           // how many they are
+	few      bool          // there are so few expressions that each is asked
 	lines    bool          // an expression knows about line ends
 	words    bool          // or about words
 	arena    atomic.Pointer[arena]
@@ -106,10 +107,15 @@ func (e *Engine) Len() int { return len(e.ruleAt) }
 // that it matches, the plain one if it matches both. It allocates nothing
 // where automata have the states they need.
 func (e *Engine) Find(l, r Text) (rule int, matchedLeft, matchedRight string) {
-	s := e.search(l, r)
-	if s.stop = e.certain; s.stop > 0 {
-		s.run()
+	switch {
+	case len(e.ruleAt) == 0:
+		return -1, "", ""
+	case e.certain == 0:
+		return 0, l.Plain, r.Plain
 	}
+	s := e.search(l, r)
+	s.stop = e.certain
+	s.run()
 	if int(s.stop) == len(e.ruleAt) {
 		return -1, "", ""
 	}
@@ -157,7 +163,7 @@ func (e *Engine) search(l, r Text) search {
 }
 
 func (s *search) run() {
-	if s.lines && s.hasNewline() {
+	if s.few || s.lines && s.hasNewline() {
 		s.every()
 		return
 	}

@@ -229,7 +229,7 @@ func check(t testing.TB, data []byte) {
 	o := options(s.n(2) == 1)
 	rules := s.rules(12)
 	e, slow := build(t, rules, o)
-	e.maker.bounds = s.bounds()
+	e.maker.bounds, e.few = s.bounds(), e.few && s.n(2) == 0
 	what := func() string { return fmt.Sprintf("%+v %v", o, rules) }
 	for range 6 {
 		compare(t, e, slow, s.spellings(), s.spellings(), what)
