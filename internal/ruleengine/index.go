@@ -223,22 +223,29 @@ func (s *search) scanFolded(ix *index, symbols []byte, side, spelling int) {
 	switch ix.mode {
 	case landmarks:
 		for ; seen != 0; seen &= seen - 1 {
-			i := bits.TrailingZeros64(seen)
-			s.walk(ix, ix.roots[symbols[i]], symbols[i+1:], side, spelling)
+			if i := bits.TrailingZeros64(seen); i < n && ix.mayBegin(symbols[i], symbols[i+1]) {
+				s.walk(ix, ix.roots[symbols[i]], symbols[i+1:], side, spelling)
+			}
 		}
 		for i := 64; i < n; i++ {
-			if landmark(symbols[i]) {
+			if landmark(symbols[i]) && ix.mayBegin(symbols[i], symbols[i+1]) {
 				s.walk(ix, ix.roots[symbols[i]], symbols[i+1:], side, spelling)
 			}
 		}
 	case anywhere:
-		for i := 0; i+1 < n; i++ {
-			h := pairOf(symbols[i], symbols[i+1])
-			if ix.pairs[h>>6]>>(h&63)&1 != 0 {
+		for i := 0; i < n; i++ {
+			if ix.mayBegin(symbols[i], symbols[i+1]) {
 				s.walk(ix, ix.roots[symbols[i]], symbols[i+1:], side, spelling)
 			}
 		}
 	}
+}
+
+// mayBegin reports whether a factor may begin with a and b, as far as their
+// hash shows.
+func (ix *index) mayBegin(a, b byte) bool {
+	h := pairOf(a, b)
+	return ix.pairs[h>>6]>>(h&63)&1 != 0
 }
 
 const (
