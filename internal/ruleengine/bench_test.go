@@ -159,6 +159,9 @@ func BenchmarkWorst(b *testing.B) {
 		{"same-literal", numbered(10_000, func(i int) ruleText {
 			return ruleText{left: []string{`@carrier\.example\.com$`}, right: []string{fmt.Sprintf(`^sip:\+%d@`, 1000000+i)}}
 		}), "sip:alice@carrier.example.com", "sip:+1009999@gw.example.com"},
+		{"crowd", numbered(10_000, func(i int) ruleText {
+			return ruleText{left: []string{`@carrier\.example\.com$`}, right: []string{fmt.Sprintf(`^sip:[0-9]{%d}[a-z]{%d}`, i/100+1, i%100+1)}}
+		}), "sip:alice@carrier.example.com", "sip:1009999@gw.example.com"},
 		{"no-literal", numbered(1_000, func(i int) ruleText {
 			return ruleText{left: []string{[]string{`.*`, `^[^@]+@`, fmt.Sprintf(`^sip:[0-9]{%d}@`, i%50+1), `^sip:[0-9]+@[0-9.]+$`}[i%4]},
 				right: []string{fmt.Sprintf(`[0-9]{%d}[a-z]{%d}@`, i%30+1, i/30+1)}}

@@ -13,8 +13,7 @@ type Builder struct {
 	engine     *Engine
 	programmer programmer
 	candidates []candidate
-	sets       [][2]int32  // the candidates of each expression: from, to
-	used       [2][]uint32 // in how many rules each expression stands, on either side
+	sets       [][2]int32 // the candidates of each expression: from, to
 }
 
 // candidate is a set of factors by which an expression could be found.
@@ -30,6 +29,10 @@ const maxSharers = 32
 
 // fewExpressions is how many expressions are faster asked one by one.
 const fewExpressions = 4
+
+// crowd is how many rules found at once are too many to look at each: if the
+// other side has automata, the rules are better off in blocks.
+const crowd = 1000
 
 // nobody is an expression that matches nothing.
 const nobody = 0
@@ -308,6 +311,9 @@ func (b *Builder) place() {
 		side := left
 		if cost[right] < cost[left] {
 			side = right
+		}
+		if other := 1 - side; cost[side] > crowd && cost[other] < costOfAll && e.allMachines(lists[other]) {
+			side = other
 		}
 		var rest []uint32
 		for _, x := range lists[side] {

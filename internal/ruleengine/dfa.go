@@ -19,8 +19,8 @@ import (
 // way there, those of the row's mask. For ^a:
 //
 //	classes  a: 1, others: 0
-//	row 7    dead, 14|matching, dead    the beginning of the text
-//	row 13   no way on, mask 1
+//	row 4    dead, 10|matching, dead    the beginning of the text
+//	row 10   mask 1: the match is made, and nobody goes on
 //
 // Whoever only reads needs no lock: cells are read and written atomically, and
 // a row is complete before the first cell that names it is written. Arrays
