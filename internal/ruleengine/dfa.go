@@ -106,15 +106,9 @@ func (e *Engine) match(m uint32, text string) uint64 {
 
 // run runs the automaton of machine m.
 func (e *Engine) run(m uint32, text string) (mask uint64, how outcome) {
-	ar := e.arena.Load()
-	row := atomic.LoadUint32(&ar.automata[m].start)
-	if row == 0 {
-		if ar, row = e.start(m); row == 0 {
-			return 0, stuck
-		}
-	}
-	if row == dead {
-		return 0, done
+	ar, row, how := e.beginning(e.arena.Load(), m)
+	if how != done || row == dead {
+		return 0, how
 	}
 	all := uint64(1)<<e.machines[m].n - 1
 	if row >= matching {
@@ -148,6 +142,21 @@ func (e *Engine) run(m uint32, text string) (mask uint64, how outcome) {
 		}
 	}
 	return e.finish(ar, m, row, mask)
+}
+
+// beginning gives the row that machine m begins with, as in a cell, and an
+// arena that holds it. The row may be younger than ar, whose automata are those
+// of larger arenas too, so the arena is read again behind it.
+func (e *Engine) beginning(ar *arena, m uint32) (*arena, uint32, outcome) {
+	row := atomic.LoadUint32(&ar.automata[m].start)
+	if row == 0 {
+		return e.start(m)
+	}
+	now := e.arena.Load()
+	if now.generation != ar.generation {
+		return now, 0, flushed
+	}
+	return now, row, done
 }
 
 // finish takes the end of the text.
@@ -236,23 +245,22 @@ func (e *Engine) reset(generation uint32) {
 	k.full.Store(false)
 }
 
-// start gives the arena and the row that machine m begins with, as in a cell,
-// and makes it if need be. 0 means that it cannot be made.
-func (e *Engine) start(m uint32) (*arena, uint32) {
+// start makes the row that machine m begins with, unless it is there.
+func (e *Engine) start(m uint32) (*arena, uint32, outcome) {
 	k := &e.maker
 	if k.full.Load() {
-		return nil, 0
+		return nil, 0, stuck
 	}
 	k.Lock()
 	defer k.Unlock()
 	ar := e.arena.Load()
 	if row := ar.automata[m].start; row != 0 {
-		return ar, row
+		return ar, row, done
 	}
 	codes := uint32(e.codes)
 	ar, ok := e.room(ar, 0, codes)
 	if !ok {
-		return nil, 0
+		return nil, 0, stuck
 	}
 	members := e.membersOf(&e.machines[m])
 	a := &ar.automata[m]
@@ -261,11 +269,11 @@ func (e *Engine) start(m uint32) (*arena, uint32) {
 	k.walker.begin(members)
 	ar, row := e.row(ar, m, start)
 	if row == 0 {
-		return nil, 0
+		return nil, 0, stuck
 	}
 	k.classes += codes
 	atomic.StoreUint32(&a.start, row)
-	return ar, row
+	return ar, row, done
 }
 
 // extend makes the cell for c, a byte or atEnd, in a row of machine m.

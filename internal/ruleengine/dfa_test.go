@@ -81,6 +81,55 @@ func TestFullArenaIsFlushedLate(t *testing.T) {
 	require.LessOrEqual(t, flushes, asked/10_000)
 }
 
+// TestBeginningIsInItsArena has a reader that was held up between reading the
+// arena and where an automaton begins, while the arena grew.
+func TestBeginningIsInItsArena(t *testing.T) {
+	e := fast(t, of(workload.Rules(100, 3)))
+	late := e.arena.Load()
+	for m := range uint32(len(e.machines) - 1) {
+		e.match(m+1, "sip:alice@example.com")
+	}
+	require.Greater(t, len(e.arena.Load().cells), len(late.cells))
+	for m := range uint32(len(e.machines) - 1) {
+		ar, row, how := e.beginning(late, m+1)
+		require.Equal(t, done, how)
+		require.Less(t, int(row&^matching), len(ar.cells))
+		require.Len(t, ar.classesOf(m+1, e.codes), e.codes)
+	}
+	e.reset(late.generation + 1)
+	_, _, how := e.beginning(late, 1)
+	require.Equal(t, flushed, how)
+}
+
+// TestArenaGrowsUnderReaders begins automata from all sides while the arrays
+// that hold them are replaced by larger ones, and emptied.
+func TestArenaGrowsUnderReaders(t *testing.T) {
+	var rules []ruleText
+	for i := range 300 {
+		rules = append(rules, ruleText{left: []string{fmt.Sprintf(`[a-c]{%d}%d[x-z]$`, i%7+1, i)}})
+	}
+	rounds := 300
+	if testing.Short() {
+		rounds = 30
+	}
+	e := fast(t, rules)
+	for round := range rounds {
+		e.reset(uint32(round + 2))
+		var wg sync.WaitGroup
+		for g := range 8 {
+			wg.Add(1)
+			go func() {
+				defer wg.Done()
+				for i := range uint32(len(e.machines) - 1) {
+					m := 1 + (i+uint32(g%2))%uint32(len(e.machines)-1)
+					e.match(m, "abcabc")
+				}
+			}()
+		}
+		wg.Wait()
+	}
+}
+
 // TestColdEngineIsSafeForConcurrentUse asks cold engines from all sides.
 func TestColdEngineIsSafeForConcurrentUse(t *testing.T) {
 	rules := append(of(workload.Rules(200, 3)), exploding(3)...)
