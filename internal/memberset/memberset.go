@@ -8,6 +8,8 @@ import (
 	"hash/maphash"
 	"iter"
 	"math/bits"
+
+	"github.com/sipacl/sipacl/internal/room"
 )
 
 // A Member is one row: name@domain is in group. Tag and Row say where the row
@@ -20,21 +22,25 @@ type Member struct {
 
 // A Set is an immutable set of members. The zero Set and a nil one are empty.
 //
-// The upper bits of a member's hash choose its bucket, one of about four
-// members. The entries of a bucket stand one after the other in the arena:
+// A member is an entry: domain and group, of which there are few, as numbers.
 //
-//	size of the rest | byte of the hash | length of the name | name | domain | group | tag | row
+//	length of the name | name | domain | group | tag | row
 //
-// Domains and groups, of which there are few, are numbered. A bucket is told
-// by one word: where its entries begin, and 24 bits in which each of them has
-// set one. A question about somebody who is no member mostly ends there, and
-// one about a member takes one more look into memory, at the bucket's entries.
+// The upper bits of a member's hash choose its bucket, one of about two
+// members, whose entries stand one after the other in the arena, behind four
+// bytes that tell their sizes. A bucket is one word: where it begins in the
+// arena, and six bits of the hash of each of its members. A question about
+// somebody who is no member ends there, nearly always, and one about a member
+// knows there which entry to look at, without trying one after the other.
 //
-//	buckets  | 0, bit 3 | 12, none | 12, bits 0 and 7 | ...
-//	arena    0: 11 .. 5 alice 0 1 0 17  12: 9 .. 3 bob 0 0 0 18  22: 11 .. 5 carol 0 0 0 19  ...
+//	buckets  at 0: 17 0 0 0 | at 14: none | at 14: 60 9 0 0 | ...
+//	arena    0: 10 0 0 0, 5 alice 0 1 0 17   14: 8 10 0 0, 3 bob 0 0 0 18, 5 carol 0 0 0 19   ...
+//
+// A bucket of more than four members, or with a larger one, is crowded: before
+// each of its entries stands its size.
 type Set struct {
 	texts
-	buckets []uint64 // offset<<24 | bits; one more than there are
+	buckets []bucket // one more than there are, to tell the end of the last
 	arena   []byte
 	n       int
 }
@@ -103,13 +109,13 @@ func (b *Builder) Add(m Member) (added bool) {
 	i := home(h, len(b.slots))
 	for ; b.slots[i] != 0; i = b.after(i) {
 		if (b.slots[i]^h)&lowBits == 0 {
-			if e, _ := entryAt(b.arena, int(b.slots[i]>>24)-1); b.is(e, &k) {
+			if e, _ := sized(b.arena, int(b.slots[i]>>24)-1); b.is(e, &k) > 0 {
 				return false
 			}
 		}
 	}
 	b.slots[i] = uint64(len(b.arena)+1)<<24 | h&lowBits
-	b.append(&m, h)
+	b.append(&m)
 	if b.n++; 4*b.n > 3*len(b.slots) {
 		b.resize(2 * len(b.slots))
 	}
@@ -124,8 +130,8 @@ func (b *Builder) after(i int) int {
 	return i
 }
 
-// append adds the entry of m.
-func (b *Builder) append(m *Member, h uint64) {
+// append adds the entry of m, with its size before it.
+func (b *Builder) append(m *Member) {
 	var numbers [4 * binary.MaxVarintLen64]byte
 	tail := binary.AppendUvarint(numbers[:0], uint64(b.domains.intern(m.Domain)))
 	tail = binary.AppendUvarint(tail, uint64(b.groups.intern(m.Group)))
@@ -134,18 +140,15 @@ func (b *Builder) append(m *Member, h uint64) {
 	var length [binary.MaxVarintLen64]byte
 	head := binary.AppendUvarint(length[:0], uint64(len(m.Name)))
 
-	b.arena = binary.AppendUvarint(b.arena, uint64(1+len(head)+len(m.Name)+len(tail)))
-	b.arena = append(append(append(append(b.arena, hashByte(h)), head...), m.Name...), tail...)
+	b.arena = binary.AppendUvarint(b.arena, uint64(len(head)+len(m.Name)+len(tail)))
+	b.arena = append(append(append(b.arena, head...), m.Name...), tail...)
 }
-
-// hashByte is the byte of the hash in an entry.
-func hashByte(h uint64) byte { return byte(h >> 8) }
 
 // resize makes a hash table of n slots, more than there are members.
 func (b *Builder) resize(n int) {
 	b.slots = make([]uint64, n)
 	for at := 0; at < len(b.arena); {
-		e, end := entryAt(b.arena, at)
+		e, end := sized(b.arena, at)
 		h := b.hashOf(e)
 		i := home(h, n)
 		for b.slots[i] != 0 {
@@ -169,38 +172,111 @@ func (b *Builder) Set() *Set {
 	return s
 }
 
-const perBucket = 4
-
-// fill makes the buckets of the entries in from. Each bucket first says how
-// many bytes it takes, then where the next of its entries goes.
+// fill makes the buckets of the entries in from.
 func (s *Set) fill(from []byte) {
-	n := s.n/perBucket + 1
-	hashes := make([]uint64, 0, s.n)
-	next := make([]int, n+1)
+	n := s.n/2 + 1
+	entries := make([]placed, 0, s.n)
+	next := make([]uint32, n+1) // how many entries go before those of a bucket
 	for at := 0; at < len(from); {
-		e, end := entryAt(from, at)
+		e, end := sized(from, at)
 		h := s.hashOf(e)
-		hashes = append(hashes, h)
-		next[home(h, n)+1] += end - at
+		entries = append(entries, placed{at, h})
+		next[home(h, n)+1]++
 		at = end
 	}
-	s.buckets = make([]uint64, n+1)
-	for i := range next[1:] {
+	for i := range n {
 		next[i+1] += next[i]
-		s.buckets[i+1] = uint64(next[i+1]) << 24
 	}
-	s.arena = make([]byte, len(from))
-	for at := 0; at < len(from); hashes = hashes[1:] {
-		_, end := entryAt(from, at)
-		b := home(hashes[0], n)
-		s.buckets[b] |= bit(hashes[0])
-		next[b] += copy(s.arena[next[b]:], from[at:end])
-		at = end
+	sorted := make([]placed, len(entries))
+	for _, e := range entries {
+		b := home(e.hash, n)
+		sorted[next[b]] = e
+		next[b]++
 	}
+	s.arena = make([]byte, 0, len(from)+2*len(from)/16)
+	s.buckets = make([]bucket, n+1)
+	for b, end := range next[:n] { // now where those of the next bucket begin
+		first := uint32(0)
+		if b > 0 {
+			first = next[b-1]
+		}
+		s.buckets[b] = s.write(from, sorted[first:end])
+	}
+	s.buckets[n] = makeBucket(len(s.arena))
+	s.arena = room.Trim(s.arena)
 }
 
-// bit is the bit of a bucket's word that an entry with this hash sets.
-func bit(h uint64) uint64 { return 1 << (h & 0xff * 24 >> 8) }
+// placed is where an entry is, and the hash of its texts.
+type placed struct {
+	at   int
+	hash uint64
+}
+
+// write appends the entries of a bucket to the arena.
+func (s *Set) write(from []byte, entries []placed) bucket {
+	b := makeBucket(len(s.arena))
+	if len(entries) == 0 {
+		return b
+	}
+	var sizes [perBucket]byte
+	for i, p := range entries {
+		e, _ := sized(from, p.at)
+		if len(entries) > perBucket || len(e) > 0xff {
+			return b | crowded | s.writeSized(from, entries)
+		}
+		sizes[i] = byte(len(e))
+		b |= hashBits(p.hash) << (laneBits * i)
+	}
+	s.arena = append(s.arena, sizes[:]...)
+	for _, p := range entries {
+		e, _ := sized(from, p.at)
+		s.arena = append(s.arena, e...)
+	}
+	return b
+}
+
+// writeSized appends the entries of a crowded bucket.
+func (s *Set) writeSized(from []byte, entries []placed) (none bucket) {
+	for _, p := range entries {
+		_, end := sized(from, p.at)
+		s.arena = append(s.arena, from[p.at:end]...)
+	}
+	return none
+}
+
+// A bucket is, from the lowest bit on: four lanes of 6 bits, each 0 or part of
+// a member's hash; 1 bit that says crowded; an offset in the arena.
+type bucket uint64
+
+const (
+	perBucket = 4
+	laneBits  = 6
+	lanes     = bucket(1 | 1<<laneBits | 1<<(2*laneBits) | 1<<(3*laneBits)) // 1 in each lane
+	crowded   = bucket(1 << (perBucket * laneBits))
+)
+
+func makeBucket(at int) bucket { return bucket(at) << (perBucket*laneBits + 1) }
+
+func (b bucket) at() int { return int(b >> (perBucket*laneBits + 1)) }
+
+// hashBits are the bits of a hash in a lane, never 0.
+func hashBits(h uint64) bucket { return bucket(1 + h&0xffff*63>>16) }
+
+// lanesOf has the top bit of each lane that is want, and hardly ever of another.
+func (b bucket) lanesOf(want bucket) uint64 {
+	x := b&(crowded-1) ^ want*lanes
+	return uint64((x - lanes) &^ x & (lanes << (laneBits - 1)))
+}
+
+// entry returns entry number i of a bucket that is not crowded.
+func (s *Set) entry(b bucket, i int) []byte {
+	a := s.arena[b.at():]
+	sizes := binary.LittleEndian.Uint32(a)
+	before := sizes & (1<<(8*i) - 1)
+	before = before&0xff00ff + before>>8&0xff00ff
+	a = a[perBucket+before&0xffff+before>>16:]
+	return a[:sizes>>(8*i)&0xff]
+}
 
 // Len returns the number of members.
 func (s *Set) Len() int {
@@ -218,19 +294,37 @@ func (s *Set) Find(name, domain, group string) (tag uint32, row uint64, ok bool)
 	}
 	k := key{name, domain, group}
 	h := s.hash(&k)
-	b := home(h, len(s.buckets)-1)
-	if s.buckets[b]&bit(h) == 0 {
-		return 0, 0, false
+	i := home(h, len(s.buckets)-1)
+	b := s.buckets[i]
+	if b&crowded != 0 {
+		return s.findSized(b.at(), s.buckets[i+1].at(), &k)
 	}
-	for at, end := int(s.buckets[b]>>24), int(s.buckets[b+1]>>24); at < end; {
-		e, next := entryAt(s.arena, at)
-		if e[0] == hashByte(h) && s.is(e, &k) {
-			d := decode(e)
-			return d.tag, d.row, true
+	for found := b.lanesOf(hashBits(h)); found != 0; found &= found - 1 {
+		e := s.entry(b, bits.TrailingZeros64(found)/laneBits)
+		if rest := s.is(e, &k); rest > 0 {
+			return readOrigin(e[rest:])
+		}
+	}
+	return 0, 0, false
+}
+
+// findSized looks for k in a crowded bucket.
+func (s *Set) findSized(at, end int, k *key) (tag uint32, row uint64, ok bool) {
+	for at < end {
+		e, next := sized(s.arena, at)
+		if rest := s.is(e, k); rest > 0 {
+			return readOrigin(e[rest:])
 		}
 		at = next
 	}
 	return 0, 0, false
+}
+
+// readOrigin reads the end of the entry that was looked for.
+func readOrigin(rest []byte) (tag uint32, row uint64, ok bool) {
+	t, n := binary.Uvarint(rest)
+	row, _ = binary.Uvarint(rest[n:])
+	return uint32(t), row, true
 }
 
 // Groups yields every group once, in the order in which they first came.
@@ -253,10 +347,31 @@ func (s *Set) All() iter.Seq[Member] {
 		if s == nil {
 			return
 		}
-		for at := 0; at < len(s.arena); {
-			e, next := entryAt(s.arena, at)
-			d := decode(e)
-			if !yield(Member{string(d.name), s.domains.text[d.domain], s.groups.text[d.group], d.tag, d.row}) {
+		for i, b := range s.buckets[:max(len(s.buckets), 1)-1] {
+			for e := range s.entries(b, s.buckets[i+1].at()) {
+				d := decode(e)
+				if !yield(Member{string(d.name), s.domains.text[d.domain], s.groups.text[d.group], d.tag, d.row}) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// entries yields the entries of a bucket that ends at an offset.
+func (s *Set) entries(b bucket, end int) iter.Seq[[]byte] {
+	return func(yield func([]byte) bool) {
+		if b&crowded == 0 {
+			for i := 0; i < perBucket && b>>(laneBits*i)&(1<<laneBits-1) != 0; i++ {
+				if !yield(s.entry(b, i)) {
+					return
+				}
+			}
+			return
+		}
+		for at := b.at(); at < end; {
+			e, next := sized(s.arena, at)
+			if !yield(e) {
 				return
 			}
 			at = next
@@ -267,13 +382,10 @@ func (s *Set) All() iter.Seq[Member] {
 // Bytes returns about how much memory the members take.
 func (s *Set) Bytes() int { return cap(s.arena) + 8*cap(s.buckets) }
 
-// entryAt returns the entry at an offset, without its size, and where the next
-// one is.
-func entryAt(arena []byte, at int) (e []byte, next int) {
-	n, size := uint64(arena[at]), 1
-	if n >= 0x80 {
-		n, size = binary.Uvarint(arena[at:])
-	}
+// sized returns the entry whose size stands before it at an offset, and where
+// it ends.
+func sized(arena []byte, at int) (e []byte, end int) {
+	n, size := binary.Uvarint(arena[at:])
 	at += size
 	return arena[at : at+int(n)], at + int(n)
 }
@@ -286,7 +398,6 @@ type entry struct {
 }
 
 func decode(e []byte) (d entry) {
-	e = e[1:]
 	next := func() uint64 {
 		v, n := binary.Uvarint(e)
 		e = e[n:]
@@ -298,16 +409,20 @@ func decode(e []byte) (d entry) {
 	return d
 }
 
-// is reports whether e is the entry of k.
-func (t *texts) is(e []byte, k *key) bool {
-	n, size := binary.Uvarint(e[1:])
-	if e = e[1+size:]; n != uint64(len(k.name)) || string(e[:n]) != k.name {
-		return false
+// is returns where in e its tag is if it is the entry of k, else 0.
+func (t *texts) is(e []byte, k *key) (rest int) {
+	n, at := binary.Uvarint(e)
+	if n != uint64(len(k.name)) || string(e[at:at+len(k.name)]) != k.name {
+		return 0
 	}
-	e = e[n:]
-	domain, size := binary.Uvarint(e)
-	group, _ := binary.Uvarint(e[size:])
-	return t.domains.text[domain] == k.domain && t.groups.text[group] == k.group
+	at += len(k.name)
+	domain, size := binary.Uvarint(e[at:])
+	at += size
+	group, size := binary.Uvarint(e[at:])
+	if t.domains.text[domain] != k.domain || t.groups.text[group] != k.group {
+		return 0
+	}
+	return at + size
 }
 
 func (t *texts) hashOf(e []byte) uint64 {

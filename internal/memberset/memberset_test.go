@@ -220,3 +220,39 @@ func benchmarkMap(b *testing.B, size int) {
 		})
 	}
 }
+
+// TestCrowded has buckets of all sizes, and entries that four bytes cannot
+// tell the size of.
+func TestCrowded(t *testing.T) {
+	r := rand.New(rand.NewPCG(5, 6))
+	for _, n := range []int{1, 2, 3, 10, 300} {
+		var members []Member
+		for i := range n {
+			name := strings.Repeat("n", r.IntN(4)*r.IntN(120)) + fmt.Sprint(i)
+			members = append(members, Member{Name: name, Domain: "d", Group: "g", Row: uint64(i)})
+		}
+		compare(t, members)
+	}
+	var b Builder
+	for i := range 100_000 {
+		b.Add(Member{Name: fmt.Sprint(i), Row: uint64(i)})
+	}
+	s := b.Set()
+	most := 0
+	for i := range 100_000 {
+		_, row, ok := s.Find(fmt.Sprint(i), "", "")
+		require.True(t, ok)
+		require.EqualValues(t, i, row)
+		_, _, ok = s.Find(fmt.Sprint(i+100_000), "", "")
+		require.False(t, ok)
+	}
+	for i, b := range s.buckets[:len(s.buckets)-1] {
+		n := 0
+		for range s.entries(b, s.buckets[i+1].at()) {
+			n++
+		}
+		require.Equal(t, n > perBucket, b&crowded != 0)
+		most = max(most, n)
+	}
+	require.Greater(t, most, perBucket)
+}
