@@ -37,7 +37,10 @@
 // A check reads the generation in service when it is called. A request
 // handler that asks two questions takes one [Snapshot] and asks it both, so
 // that no reload comes between them. Checks take no lock, allocate nothing,
-// do no I/O and read no clock; all methods are safe for concurrent use.
+// do no I/O and read no clock; all methods are safe for concurrent use. One
+// exception: a check of rules or classes whose expressions have not met such
+// a text since they were loaded notes what it found out, in a bounded place,
+// under a lock and with a few allocations.
 //
 // # Trust
 //
