@@ -266,16 +266,16 @@ func (c *ruleConformance) answer(q ruleQuestion, set *RuleSet) (string, error) {
 				branches = append(branches, parseURI(b))
 			}
 			d = set.CheckRouting(req, branches...)
-			tr.Decision = set.checkRouting(req, branches, &tr)
+			tr = explained(func(tr *ruleTrace) Decision { return set.checkRouting(req, branches, tr) })
 		case "register":
 			d = set.CheckRegister(req)
-			tr.Decision = set.checkRegister(req, branchURI, &tr)
+			tr = explained(func(tr *ruleTrace) Decision { return set.checkRegister(req, branchURI, tr) })
 		case "registerport":
 			d = set.CheckRegisterWithPort(req)
-			tr.Decision = set.checkRegister(req, portURI, &tr)
+			tr = explained(func(tr *ruleTrace) Decision { return set.checkRegister(req, portURI, tr) })
 		case "uri":
 			d = set.CheckURI(req, q.uri)
-			tr.Decision = set.checkURI(req, q.uri, &tr)
+			tr = explained(func(tr *ruleTrace) Decision { return set.checkURI(req, q.uri, tr) })
 		}
 	}
 	if d != tr.Decision {

@@ -29,12 +29,11 @@ func (rs *RuleSet) AllowRegisterWithPort(to string, contacts ...string) Decision
 }
 
 // ExplainRegister is AllowRegister with every rule recorded.
-func (rs *RuleSet) ExplainRegister(to string, contacts ...string) (tr Trace) {
-	tr.Decision = rs.registerTexts(to, contacts, branchURI, &tr)
-	return tr
+func (rs *RuleSet) ExplainRegister(to string, contacts ...string) Trace {
+	return explained(func(tr *ruleTrace) Decision { return rs.registerTexts(to, contacts, branchURI, tr) })
 }
 
-func (rs *RuleSet) registerTexts(to string, contacts []string, role uriRole, tr *Trace) Decision {
+func (rs *RuleSet) registerTexts(to string, contacts []string, role uriRole, tr *ruleTrace) Decision {
 	if d, ok := rs.idle(); ok {
 		return d
 	}
@@ -62,7 +61,7 @@ func (rs *RuleSet) alone(left texts, cause Cause) Decision {
 }
 
 // register decides the pairs of one To and all its contacts.
-func (rs *RuleSet) register(left texts, contacts []sip.Uri, role uriRole, tr *Trace) (d Decision) {
+func (rs *RuleSet) register(left texts, contacts []sip.Uri, role uriRole, tr *ruleTrace) (d Decision) {
 	if len(contacts) == 0 {
 		return rs.alone(left, CauseNoContact)
 	}
@@ -86,7 +85,7 @@ func (rs *RuleSet) CheckRegisterWithPort(req *sip.Request) Decision {
 	return rs.checkRegister(req, portURI, nil)
 }
 
-func (rs *RuleSet) checkRegister(req *sip.Request, role uriRole, tr *Trace) Decision {
+func (rs *RuleSet) checkRegister(req *sip.Request, role uriRole, tr *ruleTrace) Decision {
 	if d, ok := rs.idle(); ok {
 		return d
 	}
@@ -169,9 +168,8 @@ func (r *Rules) AllowRegisterWithPort(req *sip.Request) Decision {
 }
 
 // ExplainRegister is AllowRegister with every rule recorded.
-func (r *Rules) ExplainRegister(req *sip.Request) (tr Trace) {
-	tr.Decision = r.RuleSet().checkRegister(req, branchURI, &tr)
-	return tr
+func (r *Rules) ExplainRegister(req *sip.Request) Trace {
+	return explained(func(tr *ruleTrace) Decision { return r.RuleSet().checkRegister(req, branchURI, tr) })
 }
 
 // HostNames says what a [Protector] does with a Contact that is a host name:

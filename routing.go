@@ -335,7 +335,7 @@ func (rs *RuleSet) texts(plain string, role uriRole) texts {
 }
 
 // pair decides one pair.
-func (rs *RuleSet) pair(left, right texts, tr *Trace) Decision {
+func (rs *RuleSet) pair(left, right texts, tr *ruleTrace) Decision {
 	if !left.valid() || !right.valid() {
 		return Decision{
 			Cause: CauseMalformed, Left: shorten(left.plain), Right: shorten(right.plain),
@@ -356,15 +356,14 @@ func (f *ruleFile) origin(r *rule) Origin { return Origin{Name: f.name, Line: r.
 
 // find searches the file. For a trace it tries the rules one by one and
 // records what each says.
-func (f *ruleFile) find(left, right texts, tr *Trace) (*rule, string, string) {
+func (f *ruleFile) find(left, right texts, tr *ruleTrace) (*rule, string, string) {
 	if tr == nil {
 		return f.search.find(left, right)
 	}
-	c := compiler{}
 	for i := range f.rules {
-		one := linear{f.rules[i : i+1], c}
+		one := linear{f.rules[i : i+1], tr.expressions}
 		r, l, m := one.find(left, right)
-		tr.Steps = append(tr.Steps, f.step(c, &f.rules[i], left, right, r != nil))
+		tr.Steps = append(tr.Steps, f.step(tr.expressions, &f.rules[i], left, right, r != nil))
 		if r != nil {
 			return &f.rules[i], l, m
 		}
@@ -412,13 +411,26 @@ func (t texts) String() string {
 // were loaded: what they find out they keep, up to 30 MiB a file.
 func (rs *RuleSet) Test(left, right string) Decision { return rs.test(left, right, nil) }
 
-// Explain is Test with every rule recorded.
-func (rs *RuleSet) Explain(left, right string) (tr Trace) {
-	tr.Decision = rs.test(left, right, &tr)
-	return tr
+// Explain is Test with every rule recorded. It compiles the expressions that
+// it comes to.
+func (rs *RuleSet) Explain(left, right string) Trace {
+	return explained(func(tr *ruleTrace) Decision { return rs.test(left, right, tr) })
 }
 
-func (rs *RuleSet) test(left, right string, tr *Trace) Decision {
+// ruleTrace is a trace in the making. Its expressions are compiled once,
+// however many pairs are asked about.
+type ruleTrace struct {
+	Trace
+	expressions compiler
+}
+
+func explained(decide func(tr *ruleTrace) Decision) Trace {
+	tr := ruleTrace{expressions: compiler{}}
+	tr.Decision = decide(&tr)
+	return tr.Trace
+}
+
+func (rs *RuleSet) test(left, right string, tr *ruleTrace) Decision {
 	if d, ok := rs.idle(); ok {
 		return d
 	}
@@ -434,12 +446,11 @@ func (rs *RuleSet) AllowRouting(from, requestURI string, branches ...string) Dec
 }
 
 // ExplainRouting is AllowRouting with every rule recorded.
-func (rs *RuleSet) ExplainRouting(from, requestURI string, branches ...string) (tr Trace) {
-	tr.Decision = rs.routingTexts(from, requestURI, branches, &tr)
-	return tr
+func (rs *RuleSet) ExplainRouting(from, requestURI string, branches ...string) Trace {
+	return explained(func(tr *ruleTrace) Decision { return rs.routingTexts(from, requestURI, branches, tr) })
 }
 
-func (rs *RuleSet) routingTexts(from, requestURI string, branches []string, tr *Trace) Decision {
+func (rs *RuleSet) routingTexts(from, requestURI string, branches []string, tr *ruleTrace) Decision {
 	if d, ok := rs.idle(); ok {
 		return d
 	}
@@ -476,7 +487,7 @@ func malformed(what, left, right string) Decision {
 }
 
 // routing decides the pairs of one source and all its targets.
-func (rs *RuleSet) routing(left texts, target *sip.Uri, branches []sip.Uri, tr *Trace) (d Decision) {
+func (rs *RuleSet) routing(left texts, target *sip.Uri, branches []sip.Uri, tr *ruleTrace) (d Decision) {
 	if !d.and(rs.target("Request-URI", left, target, requestURI, tr)) || rs.firstBranchOnly {
 		return d
 	}
@@ -489,7 +500,7 @@ func (rs *RuleSet) routing(left texts, target *sip.Uri, branches []sip.Uri, tr *
 }
 
 // target decides the pair of left and one destination.
-func (rs *RuleSet) target(what string, left texts, uri *sip.Uri, role uriRole, tr *Trace) Decision {
+func (rs *RuleSet) target(what string, left texts, uri *sip.Uri, role uriRole, tr *ruleTrace) Decision {
 	plain, ok := plainURI(uri, role)
 	if !ok {
 		return malformed(what, left.plain, uri.String())
@@ -514,7 +525,7 @@ func (rs *RuleSet) CheckRouting(req *sip.Request, branches ...sip.Uri) Decision 
 	return rs.checkRouting(req, branches, nil)
 }
 
-func (rs *RuleSet) checkRouting(req *sip.Request, branches []sip.Uri, tr *Trace) Decision {
+func (rs *RuleSet) checkRouting(req *sip.Request, branches []sip.Uri, tr *ruleTrace) Decision {
 	if d, ok := rs.idle(); ok {
 		return d
 	}
@@ -638,9 +649,8 @@ func (r *Rules) AllowRouting(req *sip.Request, branches ...sip.Uri) Decision {
 }
 
 // ExplainRouting is AllowRouting with every rule recorded.
-func (r *Rules) ExplainRouting(req *sip.Request, branches ...sip.Uri) (tr Trace) {
-	tr.Decision = r.RuleSet().checkRouting(req, branches, &tr)
-	return tr
+func (r *Rules) ExplainRouting(req *sip.Request, branches ...sip.Uri) Trace {
+	return explained(func(tr *ruleTrace) Decision { return r.RuleSet().checkRouting(req, branches, tr) })
 }
 
 // CheckRouting is AllowRouting without branches, in the shape that [Guard]

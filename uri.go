@@ -448,7 +448,7 @@ func (rs *RuleSet) CheckURI(req *sip.Request, uri string) Decision {
 	return rs.checkURI(req, uri, nil)
 }
 
-func (rs *RuleSet) checkURI(req *sip.Request, uri string, tr *Trace) Decision {
+func (rs *RuleSet) checkURI(req *sip.Request, uri string, tr *ruleTrace) Decision {
 	if d, ok := rs.idle(); ok {
 		return d
 	}
@@ -488,9 +488,8 @@ func (r *Rules) AllowURI(req *sip.Request, uri string) Decision {
 }
 
 // ExplainURI is AllowURI with every rule recorded.
-func (r *Rules) ExplainURI(req *sip.Request, uri string) (tr Trace) {
-	tr.Decision = r.RuleSet().checkURI(req, uri, &tr)
-	return tr
+func (r *Rules) ExplainURI(req *sip.Request, uri string) Trace {
+	return explained(func(tr *ruleTrace) Decision { return r.RuleSet().checkURI(req, uri, tr) })
 }
 
 // AllowReferTo asks AllowURI about every Refer-To of req, as the text that

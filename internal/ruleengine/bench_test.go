@@ -169,6 +169,7 @@ func BenchmarkWorst(b *testing.B) {
 		{"no-literal-left", numbered(1_000, func(i int) ruleText {
 			return ruleText{left: []string{fmt.Sprintf(`^sip:[0-9]{%d}[a-z]{%d}@`, i%30+1, i/30+1)}}
 		}), "sip:+12345@192.0.2.1", "sip:+1009999@gw.example.com"},
+		{"repeated", repeatedRules(), repeatedText, "sip:+1009999@gw.example.com"},
 	} {
 		e := fast(b, c.rules)
 		b.Run(fmt.Sprintf("rules=%d/stream=%s/impl=engine", len(c.rules), c.name), func(b *testing.B) {
@@ -230,6 +231,15 @@ func hostile(n int) []hostileText {
 		{"digits", "sip:+" + strings.Repeat("1", 1019)},
 	}
 }
+
+// repeatedRules have factors that repeatedText is full of, and do not match.
+func repeatedRules() []ruleText {
+	return numbered(62*32, func(i int) ruleText {
+		return ruleText{left: []string{fmt.Sprintf(`[0-9]{%d}a{%d}[0-9]`, i%32+1, i/32+2)}}
+	})
+}
+
+var repeatedText = "sip:" + strings.Repeat("a", 1020)
 
 func BenchmarkBuild(b *testing.B) {
 	for _, n := range []int{1_000, 100_000} {

@@ -4,7 +4,7 @@ import "slices"
 
 // A block has rules that no factor finds, in order, and two automata: one a
 // side, each of up to 63 expressions. A rule is a candidate if one of its bits
-// is set on either side; bit 63 is always set, for ALL.
+// is set on both sides; bit 63 is always set, for ALL.
 //
 //	block  left automaton   ^sip:[0-9]+@   bit 0
 //	                        [a-z]$         bit 1

@@ -25,14 +25,16 @@ type candidate struct {
 // maxSharers is how many expressions may be found by the same factor if they
 // must be verified then. Where there are more, a block reads the text fewer
 // times.
-const maxSharers = 32
+const maxSharers = 16
 
-// fewExpressions is how many expressions are faster asked one by one.
+// fewExpressions is how many expressions, counted as often as they stand in a
+// rule, are faster asked one by one.
 const fewExpressions = 4
 
-// crowd is how many rules found at once are too many to look at each: if the
-// other side has automata, the rules are better off in blocks.
-const crowd = 1000
+// crowd is the cost from which on it is too dear to look at each of the rules
+// that are found at once: if the other side has automata, the rules are better
+// off in blocks.
+const crowd = 500
 
 // nobody is an expression that matches nothing.
 const nobody = 0
@@ -63,13 +65,13 @@ func (b *Builder) Expression(re *syntax.Regexp) (uint32, error) {
 	case impossible(&f) && !lines: // where they mean something, facts are of texts without line ends
 		return b.keep(expression{kind: never}), nil
 	}
-	ex := expression{kind: literals, first: uint32(len(e.literals)), literals: uint16(len(f.whole))}
+	ex := expression{kind: byLiteral, first: uint32(len(e.literals)), count: uint16(len(f.whole))}
 	if f.exact && !lines && information(f.whole) >= usable {
 		for _, s := range f.whole {
 			e.literals = appendLiteral(e.literals, s)
 		}
 	} else {
-		ex = expression{kind: machines, machine: uint32(len(e.machines))}
+		ex = expression{kind: byMachine, machine: uint32(len(e.machines))}
 		var err error
 		if ex.first, ex.last, err = b.programmer.add(re, uint32(len(e.exprs))); err != nil {
 			return nobody, err
@@ -147,16 +149,18 @@ func (b *Builder) Engine() *Engine {
 	e.program, e.sets = slices.Clip(b.programmer.program), b.programmer.sets
 	e.words = b.programmer.used&(syntax.EmptyWordBoundary|syntax.EmptyNoWordBoundary) != 0
 	e.walkers.New = func() any { return e.newWalker() }
+	e.bitmaps.New = func() any { return &bitmap{words: make([]uint64, len(e.exprs)/64+1)} }
 	e.maker.walker = e.newWalker()
 	for x := range e.exprs {
-		if ex := &e.exprs[x]; ex.kind == machines {
+		if ex := &e.exprs[x]; ex.kind == byMachine {
 			ex.anchored = e.onlyAtStart(uint32(x))
 		}
 	}
 	e.alphabet()
 	b.place()
 	e.certain = e.firstCertain()
-	e.few = len(e.rules) <= 4*len(e.ruleAt)+fewExpressions
+	lengths := 4 * len(e.ruleAt)
+	e.few = len(e.rules)-lengths <= fewExpressions
 	e.maker.bounds = defaultBounds
 	e.reset(1)
 	return e
@@ -225,15 +229,20 @@ func (b *Builder) choose(side int) []choice {
 	used := b.usage(side)
 	type sharers struct{ rules, exprs uint32 }
 	shared := map[string]sharers{}
+	var once []string // the factors of an expression, also those of several candidates
 	for x, n := range used {
 		if n == 0 {
 			continue
 		}
+		once = once[:0]
 		for _, c := range b.candidatesOf(x) {
 			for _, f := range c.factors {
-				s := shared[f]
-				shared[f] = sharers{s.rules + n, s.exprs + 1}
+				once = add(once, f)
 			}
+		}
+		for _, f := range once {
+			s := shared[f]
+			shared[f] = sharers{s.rules + n, s.exprs + 1}
 		}
 	}
 	choices := make([]choice, len(used))
@@ -362,7 +371,7 @@ func (b *Builder) cost(r uint32, side int, choices []choice) (list []uint32, cos
 
 func (e *Engine) allMachines(list []uint32) bool {
 	for _, x := range list {
-		if e.exprs[x].kind != machines {
+		if e.exprs[x].kind != byMachine {
 			return false
 		}
 	}

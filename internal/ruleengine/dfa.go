@@ -32,8 +32,8 @@ import (
 // expressions gives way to those of its halves, and that of one expression to
 // following its program without keeping states: slower, never wrong, and
 // without a lock. A full arena is emptied only after texts of 64 MiB were
-// followed so, which takes many times longer than to fill it again: whoever
-// sends texts to that end slows down his own.
+// followed so, which takes many times longer than to fill it again. Until then
+// automata that are not begun, or that miss a row, are slower for everybody.
 type arena struct {
 	generation uint32
 	cells      []uint32

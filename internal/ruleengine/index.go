@@ -181,12 +181,13 @@ func (ix *index) node(label string, kids []kid, ends []entry) {
 // Texts are folded in a buffer on the stack if they fit, 8 bytes at a time.
 const (
 	smallText  = 128
-	mediumText = 1024
+	mediumText = 1024 + 8 // a canonical text may be a byte longer than a plain one of 1024
 )
 
 // scan tries the rules whose factors occur in a spelling of a side.
 func (s *search) scan(side, spelling int) {
 	ix := &s.index[side]
+	defer s.forget()
 	switch text := s.texts[side][spelling]; {
 	case ix.start == 0 && ix.mode == nowhere:
 	case len(text) <= smallText:
@@ -319,6 +320,9 @@ func (s *search) try(postings []byte, side, spelling int) {
 		if rules[0] >= s.stop {
 			return // they are sorted by their first rule
 		}
+		if s.again(x &^ sure) {
+			continue
+		}
 		if x&sure == 0 && !s.matches(x, s.texts[side][spelling]) {
 			continue
 		}
@@ -331,4 +335,62 @@ func (s *search) try(postings []byte, side, spelling int) {
 			}
 		}
 	}
+}
+
+// tried are the expressions that were tried on a spelling. A text may repeat a
+// factor a hundred times: that must not cost more than once.
+type tried struct {
+	few  [8]uint32
+	n    int
+	many *bitmap // where few are not enough
+}
+
+// bitmap has a bit an expression.
+type bitmap struct {
+	words  []uint64
+	marked []uint32 // the bits that are set
+}
+
+// again reports whether expression x was tried before, and notes that it is.
+func (s *search) again(x uint32) bool {
+	t := &s.tried
+	for _, y := range t.few[:t.n] {
+		if x == y {
+			return true
+		}
+	}
+	if t.n < len(t.few) {
+		t.few[t.n] = x
+		t.n++
+		return false
+	}
+	return s.againMany(x)
+}
+
+func (s *search) againMany(x uint32) bool {
+	t := &s.tried
+	if t.many == nil {
+		t.many = s.bitmaps.Get().(*bitmap)
+	}
+	if t.many.words[x/64]>>(x%64)&1 != 0 {
+		return true
+	}
+	t.many.words[x/64] |= 1 << (x % 64)
+	t.many.marked = append(t.many.marked, x)
+	return false
+}
+
+// forget makes all expressions untried.
+func (s *search) forget() {
+	t := &s.tried
+	t.n = 0
+	if t.many == nil {
+		return
+	}
+	for _, x := range t.many.marked {
+		t.many.words[x/64] = 0
+	}
+	t.many.marked = t.many.marked[:0]
+	s.bitmaps.Put(t.many)
+	t.many = nil
 }

@@ -24,7 +24,7 @@ func appendLiteral(b []byte, factor string) []byte {
 // matchesLiteral reports whether text holds a literal of x.
 func (e *Engine) matchesLiteral(x *expression, text string) bool {
 	rest := e.literals[x.first:]
-	for range x.literals {
+	for range x.count {
 		n, ends := int(rest[0]), rest[1]
 		if holdsLiteral(text, rest[2:2+n], ends) {
 			return true

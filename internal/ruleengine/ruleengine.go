@@ -61,7 +61,7 @@ type Engine struct {
 	ruleAt   []uint32      // where each rule begins in rules
 	certain  uint32        // the first rule that matches everything, else how many there are
 	exprs    []expression  // by number
-	literals []byte        // see literals.add
+	literals []byte        // see appendLiteral
 	lists    []uint32      // lists of rules, each behind its length
 	index    [2]index      // of the sides
 	blocks   []block       // of the rules that have no factor
@@ -73,19 +73,20 @@ type Engine struct {
 	code     [256]byte     // the alphabet: bytes that no expression tells apart have one code
 	sample   [256]byte     // a byte of each code
 	codes    int           // how many they are
-	few      bool          // there are so few expressions that each is asked
+	few      bool          // expressions stand in so few places that each is asked
 	lines    bool          // an expression knows about line ends
 	words    bool          // or about words
 	arena    atomic.Pointer[arena]
 	maker    maker
 	walkers  sync.Pool
+	bitmaps  sync.Pool
 }
 
 // expression is an expression that was added.
 type expression struct {
 	kind     kind
 	anchored bool   // it can match at the beginning of a text only
-	literals uint16 // how many they are
+	count    uint16 // how many literals it has
 	first    uint32 // its program is program[first:last],
 	last     uint32 // its literals begin at literals[first]
 	machine  uint32 // its automaton
@@ -94,10 +95,10 @@ type expression struct {
 type kind uint8
 
 const (
-	never    kind = iota // it matches nothing
-	always               // everything
-	literals             // the texts that hold one of its literals
-	machines             // what its automaton says
+	never     kind = iota // it matches nothing
+	always                // everything
+	byLiteral             // the texts that hold one of its literals
+	byMachine             // what its automaton says
 )
 
 // Len returns the number of rules.
@@ -149,6 +150,7 @@ type search struct {
 	spellings  [2]int
 	from, stop uint32   // rules from <= r < stop are looked for
 	found      []uint64 // if not nil, a bit for each of them; else stop becomes the first one
+	tried      tried
 }
 
 func (e *Engine) search(l, r Text) search {
@@ -272,9 +274,9 @@ func (e *Engine) matches(x uint32, text string) bool {
 	switch ex := &e.exprs[x]; ex.kind {
 	case always:
 		return true
-	case literals:
+	case byLiteral:
 		return e.matchesLiteral(ex, text)
-	case machines:
+	case byMachine:
 		return e.match(ex.machine, text) != 0
 	}
 	return false
