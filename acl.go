@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"math"
 	"math/bits"
 	"net/netip"
 	"slices"
@@ -218,7 +219,8 @@ type ACL struct {
 	loaded   bool // was defined somewhere, and may be without rules
 	rules    []ACLRule
 
-	index *trie.Trie // the first number of a value is 1 + the last rule that covers the prefix
+	index *trie.Trie // its values are aclValues
+	names []string   // Origin.Name of the rules; [0] is ""
 	later []uint32   // by rule: 1 + a later one that covers all it covers
 	shut  [2]uint32
 	// shut[0] is 1 + the rule that refuses all of IPv4 because it denies all
@@ -298,16 +300,56 @@ func (a *ACL) build() {
 		b.Add(r.Prefix.Masked(), uint32(i))
 	}
 	a.later = make([]uint32, len(a.rules))
-	a.index = trie.Build(&b, func(_ trie.Node, above trie.Value, own []uint32) trie.Value {
-		last := max(own[len(own)-1]+1, above[0])
+	numbers := map[string]uint32{"": 0}
+	a.names = []string{""}
+	a.index = trie.Build(&b, func(n trie.Node, above trie.Value, own []uint32) trie.Value {
+		last := trie.Value(a.value(own[len(own)-1], n, numbers))
+		if above[0] > last[0] {
+			last = above
+		}
 		for _, rule := range own {
-			if rule+1 != last {
-				a.later[rule] = last
+			if rule+1 != last[0] {
+				a.later[rule] = last[0]
 			}
 		}
-		return trie.Value{last}
+		return last
 	})
 	a.shut = a.shutFamilies()
+}
+
+// aclValue is what a decision tells of the last rule that covers a prefix, so
+// that a check need not look at the rule, somewhere else in memory:
+//
+//	0  1 + its number
+//	1  the node of its prefix; 0 if the rest would not hold the rule's origin
+//	2  the line of its origin
+//	3  the column
+//	4  the number of the name, from bit 8 on; bits 1 to 7 are the unit; bit 0 is set if it denies
+type aclValue trie.Value
+
+// value makes the value of a rule of prefix n.
+func (a *ACL) value(rule uint32, n trie.Node, numbers map[string]uint32) aclValue {
+	r := &a.rules[rule]
+	name, ok := numbers[r.Origin.Name]
+	if !ok {
+		name = uint32(len(a.names))
+		a.names = append(a.names, r.Origin.Name)
+		numbers[r.Origin.Name] = name
+	}
+	if uint64(r.Origin.Line) > math.MaxUint32 || uint64(r.Origin.Col) > math.MaxUint32 || r.Origin.Unit > 0x7f || name >= 1<<24 {
+		n = 0
+	}
+	v := aclValue{rule + 1, uint32(n), uint32(r.Origin.Line), uint32(r.Origin.Col), name<<8 | uint32(r.Origin.Unit)<<1}
+	if r.Sense == Deny {
+		v[4] |= 1
+	}
+	return v
+}
+
+func (v *aclValue) denies() bool { return v[4]&1 != 0 }
+
+func (a *ACL) originOf(v *aclValue) Origin {
+	return Origin{Name: a.names[v[4]>>8], Line: int(v[2]), Col: int(v[3]), Unit: Unit(v[4] >> 1 & 0x7f)}
 }
 
 // shutFamilies finds the rules that speak for the family that has no rule.
@@ -385,35 +427,47 @@ func (r ACLRule) masked() ACLRule {
 // address it stands for; the zero Addr is refused.
 func (a *ACL) Check(addr netip.Addr) Decision {
 	addr = plainAddr(addr)
-	cause, rule := a.decide(addr)
-	return a.decision(cause, rule, Source{Addr: addr})
+	cause, r := a.decide(addr)
+	return a.decision(cause, r, Source{Addr: addr})
 }
 
-// decide finds the cause and the rule, by its index, -1 for none.
-func (a *ACL) decide(addr netip.Addr) (Cause, int) {
+// ruling is the rule that decided: its number, -1 for none, and where the
+// index found it, nil if it did not.
+type ruling struct {
+	rule  int
+	value *aclValue
+}
+
+var noRule = ruling{rule: -1}
+
+// decide finds the cause and the rule.
+func (a *ACL) decide(addr netip.Addr) (Cause, ruling) {
 	switch {
 	case a == nil || !a.loaded:
-		return CauseEmptyACL, -1
+		return CauseEmptyACL, noRule
 	case !addr.IsValid():
-		return CauseMalformed, -1
+		return CauseMalformed, noRule
 	}
 	if n := a.index.Longest(addr); n != 0 {
-		rule := int(a.index.Value(n)[0]) - 1
-		if a.rules[rule].Sense == Permit {
-			return CausePermit, rule
+		v := (*aclValue)(a.index.Value(n))
+		if v.denies() {
+			return CauseDeny, ruling{int(v[0]) - 1, v}
 		}
-		return CauseDeny, rule
+		return CausePermit, ruling{int(v[0]) - 1, v}
 	}
 	if rule := int(a.shut[family(addr)]) - 1; rule >= 0 {
-		return CauseFamily, rule
+		return CauseFamily, ruling{rule: rule}
 	}
-	return CauseDefault, -1
+	return CauseDefault, noRule
 }
 
-func (a *ACL) decision(cause Cause, rule int, s Source) Decision {
+func (a *ACL) decision(cause Cause, r ruling, s Source) Decision {
 	d := Decision{Allowed: permits(cause), Cause: cause, Source: s, Info: a.Name()}
-	if rule >= 0 {
-		d.Origin, d.Prefix = a.rules[rule].Origin, a.rules[rule].Prefix.Masked()
+	switch {
+	case r.value != nil && r.value[1] != 0:
+		d.Origin, d.Prefix = a.originOf(r.value), a.index.Prefix(trie.Node(r.value[1]))
+	case r.rule >= 0:
+		d.Origin, d.Prefix = a.rules[r.rule].Origin, a.rules[r.rule].Prefix.Masked()
 	}
 	return d
 }
@@ -440,9 +494,9 @@ func (a *ACL) explain(addr netip.Addr) []Step {
 	for i, r := range a.rules {
 		s := Step{Origin: r.Origin, Subject: addr.String(), Text: r.masked().String(), Matched: r.Prefix.Contains(addr)}
 		switch {
-		case i == decided && cause == CauseFamily:
+		case i == decided.rule && cause == CauseFamily:
 			s.Note = "refuses the other address family too, which has no rule"
-		case i == decided:
+		case i == decided.rule:
 			s.Note = "decides"
 		case s.Matched:
 			s.Note = "overruled by a later rule"

@@ -703,7 +703,12 @@ func compareACL(t *testing.T, data []byte) {
 		}
 		cause, rule := a.decide(ip)
 		wantCause, want := slowACL(rules, ip)
-		require.Equal(t, [2]int{int(wantCause), want}, [2]int{int(cause), rule}, "%v in %v", ip, rules)
+		require.Equal(t, [2]int{int(wantCause), want}, [2]int{int(cause), rule.rule}, "%v in %v", ip, rules)
+		if want >= 0 {
+			d := a.decision(cause, rule, Source{Addr: ip})
+			require.Equal(t, rules[want].Origin, d.Origin)
+			require.Equal(t, rules[want].Prefix.Masked(), d.Prefix)
+		}
 	}
 	later := a.later
 	for i := range rules { // a rule that never decides can be left out
@@ -713,7 +718,7 @@ func compareACL(t *testing.T, data []byte) {
 		for _, ip := range addrs {
 			_, rule := a.decide(ip)
 			_, family := slowACL(rules, ip)
-			require.False(t, ip.IsValid() && rule == i && family == i && rules[i].Prefix.Contains(ip), "%v", rules)
+			require.False(t, ip.IsValid() && rule.rule == i && family == i && rules[i].Prefix.Contains(ip), "%v", rules)
 		}
 	}
 }
@@ -879,4 +884,13 @@ func TestReadersSeeWholeGenerations(t *testing.T) {
 	stop.Store(true)
 	readers.Wait()
 	require.Equal(t, bound.Load().Check(one).Allowed, live.Check(one).Allowed)
+}
+
+// TestOddOriginsAreTold has origins that no index holds.
+func TestOddOriginsAreTold(t *testing.T) {
+	for _, o := range []Origin{{Line: -1}, {Col: -5}, {Unit: 200}, {Name: "a", Line: 1<<31 - 1, Col: 3, Unit: UnitID}, {}} {
+		a, err := NewACL("x", ACLRule{Sense: Deny, Prefix: netip.MustParsePrefix("192.0.2.0/24"), Origin: o}, ACLRule{Sense: Permit, Prefix: netip.MustParsePrefix("192.0.2.7/32")})
+		require.NoError(t, err)
+		require.Equal(t, o, a.Check(netip.MustParseAddr("192.0.2.1")).Origin)
+	}
 }

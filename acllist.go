@@ -332,7 +332,7 @@ func (l *ACLList) Check(addr netip.Addr) Decision { return l.CheckSource(Source{
 func (l *ACLList) CheckSource(s Source) Decision {
 	s.Addr = plainAddr(s.Addr)
 	v := l.decide(s.Addr)
-	d := v.acl.decision(v.cause, v.rule, s)
+	d := v.acl.decision(v.cause, v.ruling, s)
 	if v.cause == CauseUnknownACL {
 		d.Info = v.name
 	}
@@ -354,15 +354,15 @@ func (l *ACLList) Allow(s Source) bool { return permits(l.decide(plainAddr(s.Add
 
 // verdict is a decision before it is written out.
 type verdict struct {
-	cause Cause
-	rule  int // of acl; -1 is none
-	acl   *ACL
-	name  string
+	cause  Cause
+	ruling // of acl
+	acl    *ACL
+	name   string
 }
 
 // decide asks the ACLs in order. What it returns permits only if all do.
 func (l *ACLList) decide(addr netip.Addr) verdict {
-	v := verdict{cause: CauseEmptyACL, rule: -1}
+	v := verdict{cause: CauseEmptyACL, ruling: noRule}
 	if l == nil {
 		return v
 	}
@@ -375,7 +375,7 @@ func (l *ACLList) decide(addr netip.Addr) verdict {
 	for i, name := range l.names {
 		a := l.named(set, i)
 		if a == nil {
-			return verdict{cause: CauseUnknownACL, rule: -1, name: name}
+			return verdict{cause: CauseUnknownACL, ruling: noRule, name: name}
 		}
 		if v = v.and(a, name, addr); !permits(v.cause) {
 			return v
@@ -395,11 +395,11 @@ func (l *ACLList) named(set *ACLSet, i int) *ACL {
 
 // and is the verdict of a, or v itself where a has no rule to show for it.
 func (v verdict) and(a *ACL, name string, addr netip.Addr) verdict {
-	cause, rule := a.decide(addr)
+	cause, r := a.decide(addr)
 	if cause == CauseDefault && v.cause == CausePermit {
 		return v
 	}
-	return verdict{cause, rule, a, name}
+	return verdict{cause, r, a, name}
 }
 
 // Explain is Check with a step for every rule of every ACL.

@@ -53,7 +53,8 @@ const chainLengths = 10
 // hash6 is the hash of a masked address; see hash4.
 func (t *Trie) hash6(hi, lo uint64, length uint8) (place, tag uint32) {
 	x, y := bits.Mul64(hi^t.seed[0], lo^t.seed[1]^uint64(length)<<56)
-	x = (x ^ y) * 0x9e3779b97f4a7c15
+	x ^= y
+	x = (x ^ x>>32) * 0x9e3779b97f4a7c15
 	return uint32(x >> 32), uint32(x ^ x>>32)
 }
 

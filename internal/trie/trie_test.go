@@ -2,6 +2,7 @@ package trie
 
 import (
 	"encoding/binary"
+	"math/bits"
 	"math/rand/v2"
 	"net/netip"
 	"slices"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/sipacl/sipacl/internal/filter"
 	"github.com/sipacl/sipacl/internal/workload"
 )
 
@@ -330,4 +332,47 @@ func TestNoCommonHash(t *testing.T) {
 
 func TestNoneIsNotEverything(t *testing.T) {
 	require.False(t, build(prefixes("0.0.0.0/0")).Prefix(0).IsValid())
+}
+
+// TestHashSpreads has hosts in the order in which networks number them.
+func TestHashSpreads(t *testing.T) {
+	for _, step := range []uint64{1, 2, 3, 16, 254, 256, 257, 4096, 40503} {
+		var four, hosts, nets Builder
+		for i := range uint64(20_000) {
+			var a [4]byte
+			binary.BigEndian.PutUint32(a[:], uint32(10<<24+i*step))
+			four.Add(netip.PrefixFrom(netip.AddrFrom4(a), 32), uint32(i))
+			var b [16]byte
+			binary.BigEndian.PutUint64(b[:], 0x20010db8_00000000)
+			binary.BigEndian.PutUint64(b[8:], i*step)
+			hosts.Add(netip.PrefixFrom(netip.AddrFrom16(b), 128), uint32(i))
+			binary.BigEndian.PutUint64(b[:], 0x20010db8_00000000+i*step)
+			binary.BigEndian.PutUint64(b[8:], 0)
+			nets.Add(netip.PrefixFrom(netip.AddrFrom16(b), 64), uint32(i))
+		}
+		tr := Build(&four, noValue)
+		spreads(t, step, tr.four.hosts, tr.four.present)
+		for _, b := range []*Builder{&hosts, &nets} {
+			tr = Build(b, noValue)
+			spreads(t, step, tr.six.slots, tr.six.present)
+		}
+	}
+}
+
+func noValue(Node, Value, []uint32) Value { return Value{} }
+
+func spreads(t *testing.T, step uint64, s slots, present filter.Filter) {
+	run, longest := 0, 0
+	for _, v := range s.slot {
+		if run++; v == 0 {
+			run = 0
+		}
+		longest = max(longest, run)
+	}
+	require.Less(t, longest, 1000, "step %d", step)
+	set := 0
+	for _, w := range present {
+		set += bits.OnesCount64(w)
+	}
+	require.Less(t, set, len(present)*64/6, "step %d", step)
 }
