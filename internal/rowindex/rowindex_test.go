@@ -3,6 +3,7 @@ package rowindex
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -16,14 +17,16 @@ type slowIndex []workload.Row
 
 // each visits the rows that cover addr.
 func (x slowIndex) each(addr netip.Addr, visit func(row uint32, k Key) bool) {
-	for bits := addr.BitLen(); bits >= 0; bits-- {
-		for i, r := range x {
-			if r.Prefix.Bits() != bits || !r.Prefix.Contains(addr) {
-				continue
-			}
-			if !visit(uint32(i), keyOf(r)) {
-				return
-			}
+	var rows []uint32
+	for i, r := range x {
+		if r.Prefix.Contains(addr) {
+			rows = append(rows, uint32(i))
+		}
+	}
+	slices.SortStableFunc(rows, func(a, b uint32) int { return x[b].Prefix.Bits() - x[a].Prefix.Bits() })
+	for _, i := range rows {
+		if !visit(i, keyOf(x[i])) {
+			return
 		}
 	}
 }
