@@ -140,7 +140,7 @@ func (l *lab) buildRate() error {
 // tables are built less often.
 func (l *lab) rate(n int, build func()) float64 {
 	var rates []float64
-	for range max(1, min(l.rounds, 5_000_000/n)) {
+	for range max(3, min(l.rounds, 10_000_000/n)) {
 		runtime.GC()
 		start := time.Now()
 		build()
