@@ -339,13 +339,8 @@ func (t *GroupTable) Generation() uint64 {
 // It neither allocates nor does I/O, unless the configuration is Live: then it
 // sends one query, and an error, the end of ctx or of the timeout refuses.
 func (t *GroupTable) IsUserIn(ctx context.Context, u User, group string) Decision {
-	d := Decision{Left: u.Name, Right: group}
-	if t == nil {
-		d.Cause = CauseNotLoaded
-		return d
-	}
-	if err := u.check(); err != nil {
-		d.Cause, d.Info = CauseMalformed, err.Error()
+	d, ok := t.begin(u)
+	if d.Right = group; !ok {
 		return d
 	}
 	if t.live != nil {
@@ -356,7 +351,6 @@ func (t *GroupTable) IsUserIn(ctx context.Context, u User, group string) Decisio
 	}
 	tag, row, ok := t.members.Find(u.Name, u.Domain, group)
 	if !ok {
-		d.Cause = CauseNotMember
 		return d
 	}
 	d.Allowed, d.Cause = true, CauseMember
@@ -365,14 +359,26 @@ func (t *GroupTable) IsUserIn(ctx context.Context, u User, group string) Decisio
 	return d
 }
 
+// begin gives the refusal of u, and whether u may be asked about at all.
+func (t *GroupTable) begin(u User) (d Decision, ok bool) {
+	d = Decision{Left: u.Name, Cause: CauseNotMember}
+	if t == nil {
+		d.Cause = CauseNotLoaded
+		return d, false
+	}
+	if err := u.check(); err != nil {
+		d.Cause, d.Info = CauseMalformed, err.Error()
+		return d, false
+	}
+	return d, true
+}
+
 func (t *GroupTable) askLive(ctx context.Context, d Decision, u User, group string) Decision {
 	origin, ok, err := t.queryMember(ctx, u, group)
 	switch {
 	case err != nil:
 		d.Cause, d.Info = CauseError, err.Error()
-	case !ok:
-		d.Cause = CauseNotMember
-	default:
+	case ok:
 		d.Allowed, d.Cause, d.Origin = true, CauseMember, origin
 	}
 	return d
@@ -460,13 +466,8 @@ func (t *GroupTable) match(u User, f func(*class) bool) {
 // IsUserInClass reports whether one of the [GroupTable.Classes] of u is listed.
 // The decision names the row. Without classes it refuses.
 func (t *GroupTable) IsUserInClass(u User, classes ...ClassID) Decision {
-	d := Decision{Left: u.Name, Cause: CauseNotMember}
-	if t == nil {
-		d.Cause = CauseNotLoaded
-		return d
-	}
-	if err := u.check(); err != nil {
-		d.Cause, d.Info = CauseMalformed, err.Error()
+	d, ok := t.begin(u)
+	if !ok {
 		return d
 	}
 	t.match(u, func(c *class) bool {

@@ -379,9 +379,6 @@ func (s *Set) entries(b bucket, end int) iter.Seq[[]byte] {
 	}
 }
 
-// Bytes returns about how much memory the members take.
-func (s *Set) Bytes() int { return cap(s.arena) + 8*cap(s.buckets) }
-
 // sized returns the entry whose size stands before it at an offset, and where
 // it ends.
 func sized(arena []byte, at int) (e []byte, end int) {

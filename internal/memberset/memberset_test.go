@@ -133,8 +133,8 @@ func BenchmarkFind(b *testing.B) {
 		if size > 100_000 && !*large {
 			continue
 		}
-		benchmarkSet(b, size)
-		benchmarkMap(b, size)
+		benchmarkFind(b, "set", size, func() func(*Member) bool { return findInSet(size) })
+		benchmarkFind(b, "map", size, func() func(*Member) bool { return findInMap(size) })
 	}
 }
 
@@ -155,69 +155,48 @@ var outcomes = []struct {
 	hit  bool
 }{{"hit", true}, {"miss", false}}
 
-func benchmarkSet(b *testing.B, size int) {
-	var s *Set
-	var bytes float64
-	build := func() {
-		if s != nil {
-			return
-		}
-		before := heap()
-		var builder Builder
-		for i := range size {
-			builder.Add(member(i))
-		}
-		s = builder.Set()
-		bytes = float64(heap()-before) / float64(size)
-	}
+// benchmarkFind asks what build makes of so many members.
+func benchmarkFind(b *testing.B, impl string, size int, build func() (find func(m *Member) bool)) {
+	before := heap()
+	find := build()
+	bytes := float64(heap()-before) / float64(size)
 	for _, o := range outcomes {
-		b.Run(fmt.Sprintf("set/size=%d/%s", size, o.name), func(b *testing.B) {
-			build()
+		b.Run(fmt.Sprintf("rows=%d/stream=%s/impl=%s", size, o.name, impl), func(b *testing.B) {
 			asked := questions(size, o.hit)
-			i := 0
 			b.ReportAllocs()
-			for b.Loop() {
+			for i := 0; b.Loop(); i++ {
 				m := &asked[i&(1<<16-1)]
-				if _, _, ok := s.Find(m.Name, m.Domain, m.Group); ok != o.hit {
+				if find(m) != o.hit {
 					b.Fatal(m)
 				}
-				i++
 			}
 			b.ReportMetric(bytes, "bytes/member")
 		})
 	}
 }
 
-func benchmarkMap(b *testing.B, size int) {
-	var s map[string]uint32
-	var bytes float64
-	build := func() {
-		if s != nil {
-			return
-		}
-		before := heap()
-		s = map[string]uint32{}
-		for i := range size {
-			m := member(i)
-			s[m.Name+"\x00"+m.Domain+"\x00"+m.Group] = uint32(m.Row)
-		}
-		bytes = float64(heap()-before) / float64(size)
+func findInSet(size int) func(m *Member) bool {
+	var b Builder
+	for i := range size {
+		b.Add(member(i))
 	}
-	for _, o := range outcomes {
-		b.Run(fmt.Sprintf("map/size=%d/%s", size, o.name), func(b *testing.B) {
-			build()
-			asked := questions(size, o.hit)
-			i := 0
-			b.ReportAllocs()
-			for b.Loop() {
-				m := &asked[i&(1<<16-1)]
-				if _, ok := s[m.Name+"\x00"+m.Domain+"\x00"+m.Group]; ok != o.hit {
-					b.Fatal(m)
-				}
-				i++
-			}
-			b.ReportMetric(bytes, "bytes/member")
-		})
+	s := b.Set()
+	return func(m *Member) bool {
+		_, _, ok := s.Find(m.Name, m.Domain, m.Group)
+		return ok
+	}
+}
+
+func findInMap(size int) func(m *Member) bool {
+	joined := func(m *Member) string { return m.Name + "\x00" + m.Domain + "\x00" + m.Group }
+	s := map[string]uint32{}
+	for i := range size {
+		m := member(i)
+		s[joined(&m)] = uint32(m.Row)
+	}
+	return func(m *Member) bool {
+		_, ok := s[joined(m)]
+		return ok
 	}
 }
 

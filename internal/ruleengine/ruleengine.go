@@ -101,9 +101,6 @@ const (
 	byMachine             // what its automaton says
 )
 
-// Len returns the number of rules.
-func (e *Engine) Len() int { return len(e.ruleAt) }
-
 // Find returns the first rule that matches, -1 if none does, and the spellings
 // that it matches, the plain one if it matches both. It allocates nothing
 // where automata have the states they need.
