@@ -8,10 +8,10 @@ var reasons = []struct{ target, why string }{
 	{"miss, 10M rows: bart.Fast", "A third of these questions do hit, and most of the others are covered by a prefix of another group: " +
 		"what both engines wait for is memory, one row after the other, and the filters in front end few of them."},
 	{"hot, 1k rows: bart.Fast", "The whole table is in the processor's first cache: both engines wait for nothing, and what they share, " +
-		"the row chain, is half of the time. The median of the rounds was 1.14 to 1.32 in different runs."},
+		"the row chain, is much of the time."},
 	{"map, text made before", "The map is asked with one text that was joined beforehand. A server has name, domain and group apart, " +
 		"and to join them takes longer than the whole question to the set (the line below). The set hashes three texts where the map hashes one."},
-	{"rows/s", "Memory that is touched for the first time is dear on a virtual machine: a page fault took 1.7 µs, and a build touches some 150 bytes a row."},
+	{"rows/s", "Memory that is touched for the first time is dear on a virtual machine, and a build touches more than the table keeps."},
 	{"parse / Guard allowing", "A fiftieth of the time of parsing is less than what is asked for in nanoseconds beside it. sipgo hands over " +
 		"the source as text, which has to be read again, and a Decision that names the row is more than a yes."},
 }

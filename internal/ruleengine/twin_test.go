@@ -345,9 +345,8 @@ func TestExpressionsAreTriedOnce(t *testing.T) {
 	}
 }
 
-// TestRepeatedFactors has each of 62 factors up to a thousand times in a text.
-// That took 290 times as long as one expression after the other, when each
-// place was tried.
+// TestRepeatedFactors has each of 62 factors up to a thousand times in a text:
+// to try them at each place takes longer than one expression after the other.
 func TestRepeatedFactors(t *testing.T) {
 	rules := repeatedRules()
 	e, find := fast(t, rules), slowly(rules)
