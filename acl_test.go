@@ -24,18 +24,18 @@ import (
 
 func aclFS(text string) fstest.MapFS { return fstest.MapFS{"acl.conf": {Data: []byte(text)}} }
 
-func loadACLs(text string) (*ACLs, error) {
-	return NewACLs(context.Background(), ACLConfig{Sources: []ACLSource{ACLConf{FS: aclFS(text)}}})
+func loadACLs(text string) (ACLs, error) {
+	return NewACLs(context.Background(), ACLConf{FS: aclFS(text)})
 }
 
-func mustACLs(t testing.TB, text string) *ACLs {
+func mustACLs(t testing.TB, text string) ACLs {
 	acls, err := loadACLs(text)
 	require.NoError(t, err)
 	return acls
 }
 
 func TestLastMatchWins(t *testing.T) {
-	a := MustACL("lan", "deny=0.0.0.0/0,::/0", "permit=10.0.0.0/8,2001:db8::/32", "deny=10.1.0.0/16", "permit=10.1.2.3")
+	a := mustACL("lan", "deny=0.0.0.0/0,::/0", "permit=10.0.0.0/8,2001:db8::/32", "deny=10.1.0.0/16", "permit=10.1.2.3")
 	for ip, want := range map[string]string{
 		"10.1.2.3":        "10.1.2.3 allowed: ACL permits 10.1.2.3/32",
 		"::ffff:10.1.2.3": "10.1.2.3 allowed: ACL permits 10.1.2.3/32",
@@ -53,7 +53,7 @@ func TestLastMatchWins(t *testing.T) {
 }
 
 func TestNothingMatchedPermits(t *testing.T) {
-	d := MustACL("ban", "deny=192.0.2.66").Check(addr("192.0.2.1"))
+	d := mustACL("ban", "deny=192.0.2.66").Check(addr("192.0.2.1"))
 	require.True(t, d.Allowed)
 	require.Equal(t, CauseDefault, d.Cause)
 }
@@ -107,10 +107,10 @@ func TestDecisionACLBlanks(t *testing.T) {
 }
 
 func TestDecisionACLUnavailable(t *testing.T) {
-	_, err := NewACLs(context.Background(), ACLConfig{Sources: []ACLSource{ACLConf{FS: fstest.MapFS{}}}})
+	_, err := NewACLs(context.Background(), ACLConf{FS: fstest.MapFS{}})
 	require.ErrorIs(t, err, fs.ErrNotExist)
-	var none *ACLs
-	for _, acls := range []*ACLs{none, {}, mustACLs(t, "")} {
+	var none ACLs
+	for _, acls := range []ACLs{none, {}, mustACLs(t, "")} {
 		l, err := acls.Bind("lan")
 		require.ErrorIs(t, err, ErrUnknown)
 		require.Equal(t, CauseEmptyACL, l.Check(addr("192.0.2.1")).Cause)
@@ -125,7 +125,7 @@ func TestDecisionACLUnavailable(t *testing.T) {
 func TestDecisionACLBadline(t *testing.T) {
 	const good = "[a]\ndeny=0.0.0.0/0,::/0\npermit=192.0.2.1\n"
 	fsys := aclFS(good)
-	acls, err := NewACLs(context.Background(), ACLConfig{Sources: []ACLSource{ACLConf{FS: fsys}}})
+	acls, err := NewACLs(context.Background(), ACLConf{FS: fsys})
 	require.NoError(t, err)
 	l, err := acls.Follow("a")
 	require.NoError(t, err)
@@ -142,7 +142,7 @@ func TestDecisionACLBadline(t *testing.T) {
 		`acl.conf:5:1: found option "permits", want permit or deny`,
 		`acl.conf:6:2: a section "general" is not supported, except as a template`,
 	}, text)
-	require.Equal(t, uint64(1), acls.Set().Generation())
+	require.Equal(t, uint64(1), acls.Current().Generation())
 	require.True(t, l.Check(addr("192.0.2.1")).Allowed) // the generation in service stays
 	require.False(t, l.Check(addr("192.0.2.2")).Allowed)
 	_, err = loadACLs("[general](!)\npermit=nope\n[generals](t)\n[t](!)\n") // heirs only
@@ -172,7 +172,7 @@ func TestDecisionACLLong(t *testing.T) {
 	line := "deny=" + strings.Repeat(item, (64<<10-14)/len(item))
 	line += strings.Repeat(" ", 64<<10-len(line)-9) + "192.0.2.9"
 	require.Len(t, line, 64<<10)
-	a, _ := mustACLs(t, "[a]\n"+line+"\n").Set().Lookup("a")
+	a, _ := mustACLs(t, "[a]\n"+line+"\n").Current().Lookup("a")
 	require.False(t, a.Check(addr("192.0.2.9")).Allowed)
 	_, err := loadACLs("[a]\n " + line + "\n")
 	require.Error(t, err)
@@ -228,7 +228,7 @@ func TestDecisionACLEmpty(t *testing.T) {
 	l, err = acls.Bind("ban") // somebody wrote it down
 	require.NoError(t, err)
 	require.True(t, l.Check(one).Allowed)
-	_, err = NewACLSet(slices2(ACLRow{Name: "x"}, nil))
+	_, err = newACLSet(slices2(ACLRow{Name: "x"}, nil))
 	require.ErrorContains(t, err, "row without a rule")
 }
 
@@ -252,7 +252,7 @@ func TestDecisionACLFamily(t *testing.T) {
 		{"permit=0.0.0.0/0,!0.0.0.0/0", false, false, CauseDeny, CauseFamily},
 		{"deny=0.0.0.0/0,!::/0", false, true, CauseDeny, CausePermit},
 	} {
-		a := MustACL("", c.line)
+		a := mustACL("", c.line)
 		four, six := a.Check(addr("192.0.2.1")), a.Check(addr("2001:db9::1"))
 		require.Equal(t, c.four, four.Allowed, c.line)
 		require.Equal(t, c.six, six.Allowed, c.line)
@@ -260,11 +260,11 @@ func TestDecisionACLFamily(t *testing.T) {
 		require.Equal(t, c.otherCause, six.Cause, c.line)
 	}
 	require.Equal(t, "::1 refused: ACL denies the other address family only 0.0.0.0/0",
-		MustACL("", "deny=0.0.0.0/0").Check(addr("::1")).String())
+		mustACL("", "deny=0.0.0.0/0").Check(addr("::1")).String())
 }
 
 func TestDecisionACLSource(t *testing.T) {
-	a := MustACL("", "permit=0.0.0.0/0,::/0")
+	a := mustACL("", "permit=0.0.0.0/0,::/0")
 	require.Equal(t, CauseMalformed, a.Check(netip.Addr{}).Cause)
 	require.True(t, a.Check(addr("fe80::1%eth0")).Allowed)
 	l := &ACLList{base: a}
@@ -278,8 +278,8 @@ func TestDecisionACLSense(t *testing.T) {
 	row := func(order, sense, rule any) map[string]any {
 		return map[string]any{"name": "a", "rule_order": order, "sense": sense, "rule": rule}
 	}
-	load := func(rows ...map[string]any) (*ACLs, error) {
-		return NewACLs(context.Background(), ACLConfig{Sources: []ACLSource{SQLACLs{DB: fakeACLs(t, columns, rows)}}})
+	load := func(rows ...map[string]any) (ACLs, error) {
+		return NewACLs(context.Background(), SQLACLs{DB: fakeACLs(t, columns, rows)})
 	}
 	_, err := load(
 		row(int64(1), "allow", "192.0.2.1"), row(int64(1), "", "192.0.2.1"), row(int64(1), " permit", "192.0.2.1"), row(int64(1), nil, "192.0.2.1"),
@@ -308,7 +308,7 @@ func TestDecisionACLSense(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "\nACL: a (realtime)\n---------------------------------------------\n"+
 		"  0:  deny - 0.0.0.0/0.0.0.0\n  1:  deny - ::/::\n  2: allow - 192.0.2.1/255.255.255.255\n  3: allow - 192.0.2.2/255.255.255.255\n",
-		acls.Set().ShowACL("a"))
+		acls.Current().ShowACL("a"))
 }
 
 func TestSQLACLsNames(t *testing.T) {
@@ -318,12 +318,12 @@ func TestSQLACLsNames(t *testing.T) {
 		[]any{int64(8), "a", int64(1), "deny", "192.0.2.2", "box2"},
 		[]any{int64(7), "a", int64(1), "deny", "192.0.2.1", "box1"})
 	s := SQLACLs{DB: db.SQL(), Table: "acls", IDCol: "id", NameCol: "n", OrderCol: "o", SenseCol: "s", RuleCol: "r", SystemName: "box1", SystemNameCol: "host"}
-	load := func() (*ACLs, error) {
-		return NewACLs(context.Background(), ACLConfig{Sources: []ACLSource{s}})
+	load := func() (ACLs, error) {
+		return NewACLs(context.Background(), s)
 	}
 	acls, err := load()
 	require.NoError(t, err)
-	a, _ := acls.Set().Lookup("a")
+	a, _ := acls.Current().Lookup("a")
 	require.Equal(t, 1, a.Len())
 	require.Equal(t, "acls:id 7", a.Check(addr("192.0.2.1")).Origin.String())
 
@@ -350,23 +350,23 @@ func TestSQLACLsNames(t *testing.T) {
 
 func TestStaticNamesHideRealtimeOnes(t *testing.T) {
 	table := ACLRows{
-		{Name: "lan", Rules: MustACL("", "deny=0.0.0.0/0").rules, Realtime: true},
-		{Name: "rt", Rules: MustACL("", "deny=192.0.2.2").rules, Realtime: true, Order: 2},
-		{Name: "rt", Rules: MustACL("", "permit=192.0.2.0/24").rules, Realtime: true, Order: 1},
+		{Name: "lan", Rules: mustACL("", "deny=0.0.0.0/0").rules, Realtime: true},
+		{Name: "rt", Rules: mustACL("", "deny=192.0.2.2").rules, Realtime: true, Order: 2},
+		{Name: "rt", Rules: mustACL("", "permit=192.0.2.0/24").rules, Realtime: true, Order: 1},
 	}
-	acls, err := NewACLs(context.Background(), ACLConfig{Sources: []ACLSource{ACLConf{FS: aclFS("[lan]\npermit=0.0.0.0/0\n")}, table}})
+	acls, err := NewACLs(context.Background(), ACLConf{FS: aclFS("[lan]\npermit=0.0.0.0/0\n")}, table)
 	require.NoError(t, err)
-	lan, _ := acls.Set().Lookup("lan")
+	lan, _ := acls.Current().Lookup("lan")
 	require.False(t, lan.Realtime())
 	require.True(t, lan.Check(addr("192.0.2.1")).Allowed)
-	rt, _ := acls.Set().Lookup("rt")
+	rt, _ := acls.Current().Lookup("rt")
 	require.True(t, rt.Realtime())
 	require.False(t, rt.Check(addr("192.0.2.2")).Allowed)
-	require.Equal(t, "\nacl\n---\nlan\n", acls.Set().Show())
-	require.Equal(t, "\nCould not find ACL named 'nope'\n", acls.Set().ShowACL("nope"))
+	require.Equal(t, "\nacl\n---\nlan\n", acls.Current().Show())
+	require.Equal(t, "\nCould not find ACL named 'nope'\n", acls.Current().ShowACL("nope"))
 	require.Equal(t, "\nacl\n---\nACL configuration isn't available.\n", (*ACLSet)(nil).Show())
 	require.Empty(t, (*ACLSet)(nil).ShowACL("lan"))
-	out, err := json.Marshal(acls.Set())
+	out, err := json.Marshal(acls.Current())
 	require.NoError(t, err)
 	require.JSONEq(t, `{"generation":1,"acls":[
 		{"name":"lan","realtime":false,"origin":"acl.conf:1:2","rules":[{"sense":"permit","prefix":"0.0.0.0/0","origin":"acl.conf:2:8"}]},
@@ -390,7 +390,7 @@ func TestWarnings(t *testing.T) {
 func TestBindIsPinnedAndFollowIsLive(t *testing.T) {
 	ctx := context.Background()
 	fsys := aclFS("[a]\ndeny=192.0.2.1\n[b]\ndeny=192.0.2.7\n")
-	acls, err := NewACLs(ctx, ACLConfig{Sources: []ACLSource{ACLConf{FS: fsys}}})
+	acls, err := NewACLs(ctx, ACLConf{FS: fsys})
 	require.NoError(t, err)
 	pinned, err := acls.Bind("a,b")
 	require.NoError(t, err)
@@ -437,7 +437,7 @@ func TestBindIsPinnedAndFollowIsLive(t *testing.T) {
 
 // What Run compares, to leave alone what did not change.
 func TestSumIsOfTheContent(t *testing.T) {
-	sum := func(text string) uint64 { return mustACLs(t, text).Set().sum() }
+	sum := func(text string) string { return mustACLs(t, text).p.sum }
 	base := sum("[a]\ndeny=192.0.2.1\n[b]\n")
 	require.Equal(t, base, sum("[a]\ndeny=192.0.2.1 ; why\n[b]\n"))
 	for _, other := range []string{
@@ -452,7 +452,7 @@ func TestRunPutsChangedACLsInService(t *testing.T) {
 	db := fakedb.Open(t)
 	columns := []string{"name", "rule_order", "sense", "rule"}
 	db.Set("acltable", columns, []any{"a", int64(1), "deny", "192.0.2.1"})
-	perm, err := Open(t.Context(), Config{ACLs: ACLConfig{Sources: []ACLSource{SQLACLs{DB: db.SQL()}}}})
+	perm, err := Open(t.Context(), Config{ACLs: []ACLSource{SQLACLs{DB: db.SQL()}}})
 	require.NoError(t, err)
 	l, err := perm.ACLs().Follow("a")
 	require.NoError(t, err)
@@ -506,10 +506,10 @@ func TestNewACLNamesEveryBadRule(t *testing.T) {
 	a, err := NewACL("x", ACLRule{Prefix: netip.MustParsePrefix("::ffff:10.1.2.3/104")})
 	require.NoError(t, err)
 	require.Equal(t, "deny 10.0.0.0/8", slices.Collect(a.Rules())[0].String())
-	require.Panics(t, func() { MustACL("x", "allow=::/0") })
+	require.Panics(t, func() { mustACL("x", "allow=::/0") })
 
 	rows := ACLRows{{Name: "a", Rules: []ACLRule{{}, {Sense: 7, Prefix: netip.MustParsePrefix("::/0")}}}}
-	set, err := NewACLSet(rows.ACLs(t.Context()))
+	set, err := newACLSet(rows.ACLs(t.Context()))
 	require.Nil(t, set)
 	require.Len(t, loadErrors(err), 2)
 	require.ErrorContains(t, err, `ACL "a": ::/0: unknown sense 7`)
@@ -517,9 +517,9 @@ func TestNewACLNamesEveryBadRule(t *testing.T) {
 
 func TestACLExplain(t *testing.T) {
 	acls := mustACLs(t, "[a]\ndeny=0.0.0.0/0\npermit=192.0.2.0/24,::1\ndeny=192.0.2.66\n[empty]\n")
-	l, err := acls.Bind("a,empty", MustACL("", "deny=::/0").rules...)
+	l, err := acls.Bind("a,empty", mustACL("", "deny=::/0").rules...)
 	require.NoError(t, err)
-	require.Equal(t, "::1 refused: ACL denies ::/0", MustACL("", "deny=::/0").Check(addr("::1")).String())
+	require.Equal(t, "::1 refused: ACL denies ::/0", mustACL("", "deny=::/0").Check(addr("::1")).String())
 	require.Equal(t, `192.0.2.1 refused: ACL denies the other address family only ::/0
   - deny ::/0 ~ "192.0.2.1": refuses the other address family too, which has no rule
   - acl.conf:2:6 a: deny 0.0.0.0/0 ~ "192.0.2.1": overruled by a later rule`,
@@ -624,7 +624,7 @@ func TestContactsOfAListThatRefusesEverything(t *testing.T) {
 	acls := mustACLs(t, "[phones]\n")
 	l, err := acls.Follow("phones")
 	require.NoError(t, err)
-	acls.perm.snap.Store(&Snapshot{of: acls.perm, acls: &ACLSet{}}) // the name goes
+	acls.p.perm.snap.Store(&Snapshot{of: acls.p.perm, gens: []any{&ACLSet{}}}) // the name goes
 	for _, contacts := range [][]string{nil, {"*"}, {"<sip:a@192.0.2.1>"}, {"<sip:a@phone.example.com>"}} {
 		req, cfg := register(t, contacts...), ContactConfig{SkipNames: true}
 		require.Equal(t, CauseEmptyACL, (*ACLList)(nil).CheckContacts(req, cfg).Cause, contacts)
@@ -637,14 +637,14 @@ func TestContactsOfAListThatRefusesEverything(t *testing.T) {
 }
 
 func TestACLForPicksAListARequest(t *testing.T) {
-	lists := map[string]*ACLList{"alice": {base: MustACL("", "permit=0.0.0.0/0")}}
+	lists := map[string]*ACLList{"alice": {base: mustACL("", "permit=0.0.0.0/0")}}
 	check := ACLFor(func(req *sip.Request) *ACLList { return lists[req.From().Address.User] })
 	req := register(t)
 	require.True(t, check(req).Allowed)
 	delete(lists, "alice")
 	require.Equal(t, CauseEmptyACL, check(req).Cause)
 	req.SetSource("")
-	lists["alice"] = &ACLList{base: MustACL("", "permit=0.0.0.0/0")}
+	lists["alice"] = &ACLList{base: mustACL("", "permit=0.0.0.0/0")}
 	require.Equal(t, CauseNoSource, check(req).Cause)
 	require.False(t, ACLFor(nil)(req).Allowed)
 }
@@ -774,23 +774,23 @@ func FuzzACLConf(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text string) {
 		acls, err := loadACLs(text)
 		if err != nil {
-			require.Nil(t, acls)
+			require.Zero(t, acls)
 			for _, e := range loadErrors(err) {
 				require.NotEmpty(t, e.Origin.Name)
 			}
 			return
 		}
-		for a := range acls.Set().All() {
+		for a := range acls.Current().All() {
 			require.NotEmpty(t, a.Name())
 			a.Check(addr("192.0.2.1"))
-			require.NotEmpty(t, acls.Set().ShowACL(a.Name()))
+			require.NotEmpty(t, acls.Current().ShowACL(a.Name()))
 		}
 	})
 }
 
 func TestACLChecksDoNotAllocate(t *testing.T) {
 	acls := mustACLs(t, "[a]\ndeny=0.0.0.0/0,::/0\npermit=192.0.2.0/24,2001:db8::/32\n[b]\ndeny=192.0.2.66\n")
-	pinned, err := acls.Bind("a,b", MustACL("", "deny=192.0.2.67").rules...)
+	pinned, err := acls.Bind("a,b", mustACL("", "deny=192.0.2.67").rules...)
 	require.NoError(t, err)
 	live, err := acls.Follow("a,b")
 	require.NoError(t, err)
@@ -824,12 +824,12 @@ func TestReadersSeeWholeGenerations(t *testing.T) {
 			if generation.Load()%2 == 1 {
 				one, other = other, one
 			}
-			if yield(ACLRow{Name: "a", Rules: MustACL("", "deny=0.0.0.0/0,::/0", "permit="+one).rules}, nil) {
-				yield(ACLRow{Name: "b", Rules: MustACL("", "permit=0.0.0.0/0,::/0", "deny="+other).rules}, nil)
+			if yield(ACLRow{Name: "a", Rules: mustACL("", "deny=0.0.0.0/0,::/0", "permit="+one).rules}, nil) {
+				yield(ACLRow{Name: "b", Rules: mustACL("", "permit=0.0.0.0/0,::/0", "deny="+other).rules}, nil)
 			}
 		}
 	})
-	acls, err := NewACLs(ctx, ACLConfig{Sources: []ACLSource{source}})
+	acls, err := NewACLs(ctx, source)
 	require.NoError(t, err)
 	var bound atomic.Pointer[ACLList]
 	bind := func() {
@@ -861,7 +861,7 @@ func TestReadersSeeWholeGenerations(t *testing.T) {
 					return
 				}
 				live.Check(one)
-				set := acls.Set()
+				set := acls.Current()
 				a, _ := set.Lookup("a")
 				b, _ := set.Lookup("b")
 				if a.Check(one).Allowed != b.Check(one).Allowed || a.Check(two).Allowed != b.Check(two).Allowed {

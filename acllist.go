@@ -15,13 +15,6 @@ import (
 // maxACLName is the longest name of an ACL, in bytes.
 const maxACLName = 255
 
-// ACLConfig says where named ACLs come from.
-type ACLConfig struct {
-	// Sources are read in this order. A name that one of them defines hides
-	// the same name in those after it, as acl.conf hides the realtime table.
-	Sources []ACLSource
-}
-
 // ACLSet is one immutable generation of named ACLs. It is safe for concurrent
 // use and stays valid for as long as it is held. A nil set knows no name.
 type ACLSet struct {
@@ -78,93 +71,40 @@ func (s *ACLSet) Bind(names string, base ...ACLRule) (*ACLList, error) {
 // [ACLs.BindLines].
 func (s *ACLSet) BindLines(lines ...ACLLine) (*ACLList, error) { return bindLines(lines).pin(s) }
 
-// ACLs holds the named ACLs in service: the handle to bind lists with. It
-// stays valid across reloads and is safe for concurrent use. A nil handle and
-// the zero one know no name.
-type ACLs struct {
-	perm *Permissions
-	part *part
-}
+func (s *ACLSet) number(n uint64) { s.gen = n }
+
+// ACLs holds the named ACLs in service: the handle to bind lists with. The
+// zero ACLs knows no name.
+type ACLs struct{ Part[ACLSet] }
 
 // NewACLs loads named ACLs that stand alone. The error names every mistake of
-// every file and table.
-func NewACLs(ctx context.Context, cfg ACLConfig) (*ACLs, error) {
-	if len(cfg.Sources) == 0 {
-		return nil, errors.New("sipacl: ACLs: want a source")
+// every file and table. A name that one source defines hides the same name in
+// those after it, as acl.conf hides the realtime table.
+func NewACLs(ctx context.Context, sources ...ACLSource) (ACLs, error) {
+	if len(sources) == 0 {
+		return ACLs{}, errors.New("sipacl: acl: want a source")
 	}
-	perm, err := Open(ctx, Config{ACLs: cfg})
+	perm, err := Open(ctx, Config{ACLs: sources})
 	if err != nil {
-		return nil, err
+		return ACLs{}, err
 	}
-	return perm.ACLs(), nil
+	return perm.acls, nil
 }
 
-func (p *Permissions) addACLs(cfg ACLConfig) error {
-	if len(cfg.Sources) == 0 {
+// addACLs makes the part of the named ACLs.
+func (p *Permissions) addACLs(sources []ACLSource) error {
+	if len(sources) == 0 {
 		return nil
 	}
-	if slices.Contains(cfg.Sources, nil) {
-		return errors.New("sipacl: ACLs: want a source")
+	if slices.Contains(sources, nil) {
+		return errors.New("sipacl: acl: want a source")
 	}
-	sources := slices.Clone(cfg.Sources)
-	part := p.addPart("acl", func(ctx context.Context) (loaded, error) { return p.loadACLs(ctx, sources) })
-	part.version = versions(sources)
-	p.acls = &ACLs{perm: p, part: part}
+	sources = slices.Clone(sources)
+	p.acls.Part = addPart(p, "acl", func(ctx context.Context, old *ACLSet) (loaded, error) {
+		return loadACLSet(ctx, old, sources)
+	})
+	p.acls.p.version = versions(sources)
 	return nil
-}
-
-// ACLs returns the handle of the named ACLs; nil, which knows no name, if
-// none are configured.
-func (p *Permissions) ACLs() *ACLs {
-	if p == nil {
-		return nil
-	}
-	return p.acls
-}
-
-// ACLs returns the named ACLs in this snapshot; nil, which knows no name, if
-// none are configured.
-func (s *Snapshot) ACLs() *ACLSet {
-	if s == nil {
-		return nil
-	}
-	return s.acls
-}
-
-// Set returns the generation in service.
-func (a *ACLs) Set() *ACLSet {
-	if a == nil || a.perm == nil {
-		return nil
-	}
-	return a.perm.Snapshot().ACLs()
-}
-
-// Reload loads the ACLs anew and puts them in service together. On error the
-// generation in service stays. See [Permissions.Reload] for what concurrent
-// calls can rely on.
-func (a *ACLs) Reload(ctx context.Context) (ReloadReport, error) {
-	if a == nil || a.perm == nil {
-		return ReloadReport{}, fmt.Errorf("sipacl: ACLs: %w", ErrUnknown)
-	}
-	return a.perm.reload(ctx, a.part)
-}
-
-// Status tells how fresh the generation in service is.
-func (a *ACLs) Status() Status {
-	if a == nil || a.perm == nil {
-		return Status{}
-	}
-	return a.perm.status(a.part)
-}
-
-// OnReload calls f once after each reload. The report's Changed names the
-// ACLs that came, went or have other rules now, so that a consumer binds
-// again only when one of its own did; see [ACLList.Uses].
-func (a *ACLs) OnReload(f func(ReloadReport)) (stop func()) {
-	if a == nil || a.perm == nil {
-		return func() {}
-	}
-	return a.perm.subscribe(a.part, f)
 }
 
 // Bind makes the list of a consumer: the rules of its own, if any, and the
@@ -175,27 +115,27 @@ func (a *ACLs) OnReload(f func(ReloadReport)) (stop func()) {
 // error that wraps [ErrUnknown], and no list; a name given twice counts once.
 // No names at all, "", are no ACLs; without rules such a list refuses
 // everything.
-func (a *ACLs) Bind(names string, base ...ACLRule) (*ACLList, error) {
-	return a.Set().Bind(names, base...)
+func (a ACLs) Bind(names string, base ...ACLRule) (*ACLList, error) {
+	return a.Current().Bind(names, base...)
 }
 
 // BindLines is Bind from the lines of a consumer as they stand in its
 // section. All permit and deny lines make up the rules of its own, in their
 // order and wherever the acl lines stand.
-func (a *ACLs) BindLines(lines ...ACLLine) (*ACLList, error) { return a.Set().BindLines(lines...) }
+func (a ACLs) BindLines(lines ...ACLLine) (*ACLList, error) { return a.Current().BindLines(lines...) }
 
 // Follow is Bind for a consumer that wants every reload at once. A name that
 // a later generation does not define turns the list into a refusal until it
 // is back.
-func (a *ACLs) Follow(names string, base ...ACLRule) (*ACLList, error) {
+func (a ACLs) Follow(names string, base ...ACLRule) (*ACLList, error) {
 	return a.follow(bindNames(names, base))
 }
 
 // FollowLines is Follow from the lines of a consumer; see BindLines.
-func (a *ACLs) FollowLines(lines ...ACLLine) (*ACLList, error) { return a.follow(bindLines(lines)) }
+func (a ACLs) FollowLines(lines ...ACLLine) (*ACLList, error) { return a.follow(bindLines(lines)) }
 
-func (a *ACLs) follow(b *binding) (*ACLList, error) {
-	l, err := b.pin(a.Set())
+func (a ACLs) follow(b *binding) (*ACLList, error) {
+	l, err := b.pin(a.Current())
 	if err != nil {
 		return nil, err
 	}
@@ -307,7 +247,7 @@ type ACLList struct {
 	base  *ACL // nil: no lines of its own
 	names []string
 	acls  []*ACL // by names, when pinned
-	live  *ACLs  // asked for the names, when following
+	live  ACLs   // asked for the names, when following: acls is nil then
 }
 
 // Names yields the names of the list in order.
@@ -371,7 +311,7 @@ func (l *ACLList) decide(addr netip.Addr) verdict {
 			return v
 		}
 	}
-	set := l.live.Set()
+	set := l.set()
 	for i, name := range l.names {
 		a := l.named(set, i)
 		if a == nil {
@@ -384,9 +324,12 @@ func (l *ACLList) decide(addr netip.Addr) verdict {
 	return v
 }
 
+// set is what a list that follows looks its names up in.
+func (l *ACLList) set() *ACLSet { return l.live.Current() }
+
 // named returns the ACL of the i-th name, nil if set does not know it.
 func (l *ACLList) named(set *ACLSet, i int) *ACL {
-	if l.live == nil {
+	if l.acls != nil {
 		return l.acls[i]
 	}
 	a, _ := set.Lookup(l.names[i])
@@ -412,7 +355,7 @@ func (l *ACLList) Explain(addr netip.Addr) Trace {
 	if l.base != nil {
 		t.Steps = append(t.Steps, l.base.explain(addr)...)
 	}
-	set := l.live.Set()
+	set := l.set()
 	for i, name := range l.names {
 		a := l.named(set, i)
 		if a == nil {
@@ -551,7 +494,7 @@ func (l *ACLList) closed() Decision {
 	if l == nil || l.base == nil && len(l.names) == 0 {
 		return Decision{Cause: CauseEmptyACL}
 	}
-	set := l.live.Set()
+	set := l.set()
 	for i, name := range l.names {
 		if l.named(set, i) == nil {
 			return Decision{Cause: CauseUnknownACL, Info: name}

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"hash/maphash"
 	"io/fs"
 	"iter"
 	"math"
@@ -279,8 +278,8 @@ func (t aclTable) row(r sqlrows.Row) (row ACLRow, errs []error) {
 	return row, errs
 }
 
-// loadACLs builds the next generation of named ACLs.
-func (p *Permissions) loadACLs(ctx context.Context, sources []ACLSource) (loaded, error) {
+// loadACLSet builds the set that follows old.
+func loadACLSet(ctx context.Context, old *ACLSet, sources []ACLSource) (loaded, error) {
 	b := aclBuilder{set: &ACLSet{byName: map[string]*ACL{}}, told: map[string]bool{}}
 	for _, s := range sources {
 		b.source(s.ACLs(ctx))
@@ -288,13 +287,8 @@ func (p *Permissions) loadACLs(ctx context.Context, sources []ACLSource) (loaded
 	if len(b.errs) > 0 {
 		return loaded{}, errors.Join(b.errs...)
 	}
-	l := b.set.changes(p.Snapshot().ACLs())
-	l.sum = b.set.sum()
-	l.warnings = b.warnings
-	l.install = func(next *Snapshot, generation uint64) {
-		b.set.gen = generation
-		next.acls = b.set
-	}
+	l := b.set.changes(old)
+	l.gen, l.content, l.warnings = b.set, b.set.content(), b.warnings
 	return l, nil
 }
 
@@ -307,8 +301,8 @@ func (s *ACLSet) changes(old *ACLSet) (l loaded) {
 			continue
 		}
 		l.changed = append(l.changed, a.name)
-		l.added += a.missing(before)
-		l.removed += before.missing(a)
+		added, removed := countDiff(before.bare(), a.bare())
+		l.added, l.removed = l.added+added, l.removed+removed
 	}
 	for a := range old.All() {
 		if _, ok := s.Lookup(a.name); !ok {
@@ -320,48 +314,31 @@ func (s *ACLSet) changes(old *ACLSet) (l loaded) {
 	return l
 }
 
-var aclSeed = maphash.MakeSeed()
-
-// sum identifies the content, the places of rules included.
-func (s *ACLSet) sum() uint64 {
-	var h maphash.Hash
-	h.SetSeed(aclSeed)
+// content identifies the set.
+func (s *ACLSet) content() (c content) {
 	for a := range s.All() {
-		maphash.WriteComparable(&h, a.name)
-		maphash.WriteComparable(&h, a.realtime)
-		maphash.WriteComparable(&h, a.origin)
-		maphash.WriteComparable(&h, len(a.rules))
+		c.rows.Text(a.name)
+		c.rows.Flag(a.realtime)
+		c.rows.Number(uint64(len(a.rules)))
+		c.at(a.origin)
 		for _, r := range a.rules {
-			maphash.WriteComparable(&h, r)
+			c.rows.Number(uint64(r.Sense))
+			c.rows.Prefix(r.Prefix.Masked())
+			c.at(r.Origin)
 		}
 	}
-	return h.Sum64()
+	return c
 }
 
-// missing counts the rules that b does not have.
-func (a *ACL) missing(b *ACL) (n int) {
-	have := map[ACLRule]int{}
-	for r := range b.Rules() {
-		have[ACLRule{Sense: r.Sense, Prefix: r.Prefix}]++
-	}
-	for r := range a.Rules() {
-		key := ACLRule{Sense: r.Sense, Prefix: r.Prefix}
-		if have[key]--; have[key] < 0 {
-			n++
+// bare yields the rules without their origin.
+func (a *ACL) bare() iter.Seq[ACLRule] {
+	return func(yield func(ACLRule) bool) {
+		for r := range a.Rules() {
+			if !yield(ACLRule{Sense: r.Sense, Prefix: r.Prefix}) {
+				return
+			}
 		}
 	}
-	return n
-}
-
-// NewACLSet builds a generation that stands alone. The error names every row
-// that is not valid, and no set is returned.
-func NewACLSet(rows iter.Seq2[ACLRow, error]) (*ACLSet, error) {
-	b := aclBuilder{set: &ACLSet{byName: map[string]*ACL{}}, told: map[string]bool{}}
-	b.source(rows)
-	if len(b.errs) > 0 {
-		return nil, errors.Join(b.errs...)
-	}
-	return b.set, nil
 }
 
 // aclBuilder makes one set out of the sources, in order.

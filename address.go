@@ -243,6 +243,8 @@ type AddressRow struct {
 	Pattern string       // shell wildcard, see [Pattern]; "" matches every subject
 	Info    string       // context_info, or Kamailio's tag
 	Origin  Origin
+
+	resolved bool // brought by a host name, not by a source
 }
 
 // String gives the row as one reads it: "group 200 203.0.113.0/24 port any proto any".

@@ -48,9 +48,9 @@ func fileSource(text string) AddressFile {
 }
 
 // serves returns a partition of a source that loads.
-func serves(t *testing.T, source AddressSource) *Partition {
+func serves(t *testing.T, source AddressSource) Partition {
 	t.Helper()
-	p, err := NewPartition(t.Context(), PartitionConfig{Sources: []AddressSource{source}})
+	p, err := newPartition(t.Context(), PartitionConfig{Sources: []AddressSource{source}})
 	require.NoError(t, err)
 	return p
 }
@@ -58,13 +58,13 @@ func serves(t *testing.T, source AddressSource) *Partition {
 // refuses requires that a source does not load, for one error that says want.
 func refuses(t *testing.T, source AddressSource, want string) {
 	t.Helper()
-	_, err := NewPartition(t.Context(), PartitionConfig{Sources: []AddressSource{source}})
+	_, err := newPartition(t.Context(), PartitionConfig{Sources: []AddressSource{source}})
 	require.ErrorContains(t, err, want)
 	require.Len(t, loadErrors(err), 1)
 }
 
 // rowOf is the line of the row that matches addr in any group; 0 is none.
-func rowOf(p *Partition, addr string) int {
+func rowOf(p Partition, addr string) int {
 	return p.CheckAddress(Query{Addr: netip.MustParseAddr(addr), Any: AnyGroup | AnyPort | AnyProto | AnySubject}).Origin.Line
 }
 
@@ -144,7 +144,7 @@ func TestDecisionNumber(t *testing.T) {
 func TestDecisionBadRow(t *testing.T) {
 	// addr-badrow: every bad row and column is named, and nothing is loaded.
 	source := openSIPSSource(t, openSIPSRow("x", "10.0.0.1", 99), openSIPSRow(1, "10.0.0.2"), openSIPSRow(1, nil))
-	_, err := NewPartition(t.Context(), PartitionConfig{Sources: []AddressSource{source}})
+	_, err := newPartition(t.Context(), PartitionConfig{Sources: []AddressSource{source}})
 	for _, want := range []string{`address:id 1: grp "x"`, `address:id 1: mask "99"`, `address:id 3: ip "NULL"`} {
 		require.ErrorContains(t, err, want)
 	}

@@ -47,12 +47,12 @@ func FuzzAddressRow(f *testing.F) {
 func same(t *testing.T, source AddressSource, of original, cells ...modelCells) {
 	t.Helper()
 	want := loadModel(of, allDecisions, cells)
-	p, err := NewPartition(t.Context(), PartitionConfig{Sources: []AddressSource{source}})
+	p, err := newPartition(t.Context(), PartitionConfig{Sources: []AddressSource{source}})
 	require.Equal(t, len(want.dropped) > 0, err != nil, "%+v: %v", cells, err)
 	if err != nil {
 		return
 	}
-	for r := range p.Table().Rows() {
+	for r := range p.Current().Rows() {
 		if r.Proto == ProtoNone {
 			require.Empty(t, want.rows)
 			continue
@@ -123,7 +123,7 @@ func TestTwinOfTheModel(t *testing.T) {
 			if s := pick([]string{"", "a", "ab", ".b"}); rnd.IntN(2) == 0 && !of.kamailio {
 				q.subject = &s
 			}
-			want, got := model.ask(q), ask(p.Table(), of, q)
+			want, got := model.ask(q), ask(p.Current(), of, q)
 			require.Equal(t, want.row, got.Origin.Line, "table %d: %+v of %+v", i, q, cells)
 			require.Equal(t, want.row != 0, got.Allowed)
 		}

@@ -66,7 +66,7 @@ func benchQueries(asked []workload.Query) []Query {
 }
 
 func benchTable(b *testing.B, rows AddressRows) *Table {
-	t, err := NewTable(rows.Addresses(b.Context()))
+	t, err := newTable(rows.Addresses(b.Context()))
 	require.NoError(b, err)
 	return t
 }
@@ -212,7 +212,7 @@ func BenchmarkBuild(b *testing.B) {
 func BenchmarkReload(b *testing.B) {
 	for _, n := range upTo(100_000, 1_000, 100_000, 1_000_000) {
 		rows := benchRows(workload.Table(n, 1))
-		p, err := NewPartition(b.Context(), PartitionConfig{Sources: []AddressSource{rows}})
+		p, err := newPartition(b.Context(), PartitionConfig{Sources: []AddressSource{rows}})
 		require.NoError(b, err)
 		b.Run(fmt.Sprintf("rows=%d", n), func(b *testing.B) {
 			b.ReportAllocs()
@@ -295,7 +295,7 @@ func BenchmarkSlowRules(b *testing.B) {
 }
 
 func benchmarkRules(b *testing.B, name string, rules []workload.Rule, pairs []workload.Pair) {
-	set, err := LoadRules(RulesConfig{FS: memFS{DefaultRules + ".allow": ruleLines(rules)}, AsSent: true})
+	set, err := loadRulesOf(RulesConfig{FS: memFS{defaultRules + ".allow": ruleLines(rules)}, AsSent: true})
 	require.NoError(b, err)
 	b.Run(name+"/impl=set", func(b *testing.B) {
 		b.ReportAllocs()
@@ -322,11 +322,11 @@ func benchmarkRules(b *testing.B, name string, rules []workload.Rule, pairs []wo
 // BenchmarkLoadRules reads and compiles a rule file.
 func BenchmarkLoadRules(b *testing.B) {
 	for _, n := range upTo(10_000, 10, 1_000, 10_000, 100_000) {
-		files := memFS{DefaultRules + ".allow": ruleLines(workload.Rules(n, 6))}
+		files := memFS{defaultRules + ".allow": ruleLines(workload.Rules(n, 6))}
 		b.Run(fmt.Sprintf("rules=%d", n), func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				if _, err := LoadRules(RulesConfig{FS: files}); err != nil {
+				if _, err := loadRulesOf(RulesConfig{FS: files}); err != nil {
 					b.Fatal(err)
 				}
 			}
@@ -480,7 +480,7 @@ func BenchmarkExpression(b *testing.B) {
 func BenchmarkRequest(b *testing.B) {
 	const sources, group = 1024, 1
 	made := workload.Table(100_000, 1)
-	p, err := NewPartition(b.Context(), PartitionConfig{Sources: []AddressSource{benchRows(made)}})
+	p, err := newPartition(b.Context(), PartitionConfig{Sources: []AddressSource{benchRows(made)}})
 	require.NoError(b, err)
 	choose := func(asked []workload.Query, allowed bool) (chosen []Source) {
 		for _, q := range asked {

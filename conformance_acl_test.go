@@ -130,27 +130,27 @@ func (c *aclCase) modelled(on aclSwitch) (answers [][][]bool, m *aclOriginal, ba
 func (c *aclCase) ours(t *testing.T) (answers [][][]bool, errs []error, sets []*ACLSet) {
 	ctx := context.Background()
 	fsys := fstest.MapFS{}
-	cfg := ACLConfig{Sources: []ACLSource{ACLConf{FS: fsys}}}
+	sources := []ACLSource{ACLConf{FS: fsys}}
 	if c.Realtime != nil {
 		s := SQLACLs{DB: fakeACLs(t, c.columns(), c.Realtime.Rows), Table: "acls", SystemName: c.Options.Systemname}
 		if !strings.Contains(strings.ToLower(c.Realtime.Schema), "rule_order") {
 			s.OrderCol = NoColumn
 		}
-		cfg.Sources = append(cfg.Sources, s)
+		sources = append(sources, s)
 	}
-	var acls *ACLs
+	var acls ACLs
 	c.run(func(phase int, files map[string]string) {
 		clear(fsys)
 		for name, text := range files {
 			fsys[name] = &fstest.MapFile{Data: []byte(text)}
 		}
 		var err error
-		if acls == nil {
-			acls, err = NewACLs(ctx, cfg)
+		if acls == (ACLs{}) {
+			acls, err = NewACLs(ctx, sources...)
 		} else {
 			_, err = acls.Reload(ctx)
 		}
-		errs, sets = append(errs, err), append(sets, acls.Set())
+		errs, sets = append(errs, err), append(sets, acls.Current())
 		var as [][]bool
 		for _, q := range c.Phases[phase].Queries {
 			var lines []ACLLine
@@ -502,7 +502,7 @@ func TestACLConfIsTheModel(t *testing.T) {
 		}
 		m := &aclOriginal{on: aclAll, files: files}
 		m.load()
-		acls, err := NewACLs(context.Background(), ACLConfig{Sources: []ACLSource{ACLConf{FS: fsys}}})
+		acls, err := NewACLs(context.Background(), ACLConf{FS: fsys})
 		require.Equal(t, len(m.bad) > 0, err != nil, "%q: %v, the model says %v", files, err, m.bad)
 		if err != nil {
 			continue

@@ -63,16 +63,16 @@ func (rt recordedTable) load(t *testing.T, r *report, fails bool) *tableInServic
 	if err != nil && !fails {
 		p = s.open(t, rt.next)
 	}
-	s.table = p.Table()
+	s.table = p.Current()
 	return s
 }
 
 // open loads the cells, without those we refuse.
-func (s *tableInService) open(t *testing.T, cells func(decisions) []modelCells) *Partition {
-	p, err := NewPartition(t.Context(), PartitionConfig{Sources: []AddressSource{s.source(false)}})
+func (s *tableInService) open(t *testing.T, cells func(decisions) []modelCells) Partition {
+	p, err := newPartition(t.Context(), PartitionConfig{Sources: []AddressSource{s.source(false)}})
 	s.lint(err, cells)
 	if err != nil {
-		p, err = NewPartition(t.Context(), PartitionConfig{Sources: []AddressSource{s.source(true)}})
+		p, err = newPartition(t.Context(), PartitionConfig{Sources: []AddressSource{s.source(true)}})
 		require.NoError(t, err, s.name)
 	}
 	return p

@@ -115,7 +115,7 @@ func conformOpenSIPSMisc(t *testing.T, r *report, lines iter.Seq[[]byte]) {
 			}
 		}
 		for _, p := range v.Probes {
-			name := DefaultPartition
+			name := defaultPartition
 			if p.Partition != nil {
 				name = *p.Partition
 			}

@@ -222,9 +222,9 @@ func (c *ruleConformance) load(q ruleQuestion) ruleLoad {
 	}
 	l := ruleLoad{lines: map[string]map[int]bool{}}
 	cfg := RulesConfig{FS: files, FirstBranchOnly: !q.allBranches, Optional: q.optional}
-	l.set, l.err = LoadRules(cfg)
+	l.set, l.err = loadRulesOf(cfg)
 	cfg.AsSent = true
-	l.asSent, _ = LoadRules(cfg) // with the same errors
+	l.asSent, _ = loadRulesOf(cfg) // with the same errors
 	if l.err != nil {
 		for _, err := range l.err.(interface{ Unwrap() []error }).Unwrap() {
 			var e *LoadError

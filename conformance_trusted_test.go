@@ -328,7 +328,8 @@ func trustedTable(t *testing.T, rows []trustedModelRow) (*TrustedTable, error) {
 		values = append(values, []any{int64(i + 1), r.Src, r.Proto, value(r.From), value(r.Ruri), value(r.Tag), int64(r.Priority)})
 	}
 	db.Set("trusted", []string{"id", "src_ip", "proto", "from_pattern", "ruri_pattern", "tag", "priority"}, values...)
-	return NewTrustedTable(SQLTrusted{DB: db.SQL()}.Trusted(t.Context()))
+	trusted, err := NewTrusted(t.Context(), SQLTrusted{DB: db.SQL()})
+	return trusted.Current(), err
 }
 
 func trustedAnswer(table *TrustedTable, q trustedQuestion) string {
@@ -398,7 +399,7 @@ func conformQuirks(t *testing.T, r *report, lines iter.Seq[[]byte]) {
 					continue
 				}
 				cfg := quirkConfig(m, v.Files, suffix)
-				rs, err := LoadRules(cfg)
+				rs, err := loadRulesOf(cfg)
 				require.NoError(t, err)
 				from, to := "sip:"+m[3]+"@example.com", "sip:1@example.org"
 				ask := map[string]func() Decision{
@@ -433,9 +434,9 @@ func conformQuirks(t *testing.T, r *report, lines iter.Seq[[]byte]) {
 			rs := (*RuleSet)(nil)
 			switch params[0] {
 			case "b":
-				rs = MustRules("", "bob : ALL\n").RuleSet()
+				rs = mustRules("", "bob : ALL\n").Current()
 			case "permissions":
-				rs = MustRules("", "").RuleSet()
+				rs = mustRules("", "").Current()
 			}
 			got := map[bool]string{true: "Allowed", false: "Denied"}[rs.Test(texts[1], texts[2]).Allowed]
 			if got == result {

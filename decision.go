@@ -97,6 +97,13 @@ func shorten(s string) string {
 	return s[:most] + "..."
 }
 
+// printable is shorten with control bytes and what is no UTF-8 escaped, for
+// texts that others write and people read.
+func printable(s string) string {
+	q := strconv.Quote(shorten(s))
+	return strings.ReplaceAll(q[1:len(q)-1], `\"`, `"`)
+}
+
 // Cause says why a [Decision] came out as it did. The zero Cause is that of
 // no decision at all, which refuses.
 type Cause uint8

@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"slices"
 	"strconv"
+	"strings"
 	"unicode/utf8"
 )
 
@@ -50,7 +51,7 @@ const (
 //
 // Kamailio has no partitions: its formats take exactly one and write a list.
 // Dump returns the first error of w.
-func Dump(w io.Writer, format DumpFormat, parts ...*Partition) error {
+func Dump(w io.Writer, format DumpFormat, parts ...Partition) error {
 	d, err := newDump(w, format, parts)
 	if err != nil {
 		return err
@@ -67,7 +68,7 @@ func Dump(w io.Writer, format DumpFormat, parts ...*Partition) error {
 		if i > 0 {
 			d.text(",")
 		}
-		d.partition(`{"name":`, p.name, d.tables[i])
+		d.partition(`{"name":`, strings.TrimPrefix(p.Name(), partitionKind), d.tables[i])
 	}
 	d.text("]}")
 	return d.w.Flush()
@@ -76,15 +77,15 @@ func Dump(w io.Writer, format DumpFormat, parts ...*Partition) error {
 // Dump writes the partition in a format, as OpenSIPS's dumps do with a
 // partition argument: {"part":"p1","Destinations":[...]}. Kamailio's formats
 // are a list. Dump returns the first error of w.
-func (p *Partition) Dump(w io.Writer, format DumpFormat) error {
-	d, err := newDump(w, format, []*Partition{p})
+func (p Partition) Dump(w io.Writer, format DumpFormat) error {
+	d, err := newDump(w, format, []Partition{p})
 	if err != nil {
 		return err
 	}
 	if d.kamailio() {
 		d.list(d.tables[0])
 	} else {
-		d.partition(`{"part":`, p.name, d.tables[0])
+		d.partition(`{"part":`, strings.TrimPrefix(p.Name(), partitionKind), d.tables[0])
 	}
 	return d.w.Flush()
 }
@@ -97,22 +98,22 @@ type dump struct {
 	buf    []byte // of one row
 }
 
-func newDump(w io.Writer, format DumpFormat, parts []*Partition) (*dump, error) {
+func newDump(w io.Writer, format DumpFormat, parts []Partition) (*dump, error) {
 	if format > DumpKamailioDomains {
 		return nil, fmt.Errorf("sipacl: dump format %d is unknown", format)
 	}
 	d := &dump{w: bufio.NewWriter(w), format: format}
 	snapshots := map[*Permissions]*Snapshot{}
 	for _, p := range parts {
-		if !p.opened() {
+		if p.p == nil {
 			return nil, errNotOpened
 		}
-		s, ok := snapshots[p.perm]
+		s, ok := snapshots[p.p.perm]
 		if !ok {
-			s = p.perm.Snapshot()
-			snapshots[p.perm] = s
+			s = p.p.perm.Snapshot()
+			snapshots[p.p.perm] = s
 		}
-		d.tables = append(d.tables, s.Table(p))
+		d.tables = append(d.tables, p.At(s))
 	}
 	return d, nil
 }

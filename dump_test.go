@@ -40,7 +40,7 @@ func dumpRows() []AddressRow {
 // The files of testdata/dump hold what each format makes of dumpRows: a line
 // for the partition, then one for Dump.
 func TestDumpFormats(t *testing.T) {
-	p := MustPartition(dumpRows()...)
+	p := mustPartition(dumpRows()...)
 	for name, format := range dumpFormats {
 		var got bytes.Buffer
 		require.NoError(t, p.Dump(&got, format))
@@ -70,19 +70,18 @@ func TestDumpOfPartitions(t *testing.T) {
 }
 
 func TestDumpRefuses(t *testing.T) {
-	p := MustPartition()
+	p := mustPartition()
 	require.Error(t, p.Dump(io.Discard, DumpKamailioDomains+1))
 	require.Error(t, Dump(io.Discard, DumpKamailioSubnets))
 	require.Error(t, Dump(io.Discard, DumpKamailioSubnets, p, p))
-	require.Error(t, Dump(io.Discard, DumpComplete, p, nil))
-	require.Error(t, (*Partition)(nil).Dump(io.Discard, DumpComplete))
-	require.Error(t, new(Partition).Dump(io.Discard, DumpComplete))
+	require.Error(t, Dump(io.Discard, DumpComplete, p, Partition{}))
+	require.Error(t, Partition{}.Dump(io.Discard, DumpComplete))
 }
 
 // Whatever a text holds, a dump is valid JSON, and reads back as the text.
 func TestDumpIsJSON(t *testing.T) {
 	for _, text := range []string{`"`, `\`, "a\nb\tc\x00\x1f\x7f", "</script>&", "\u2028é😀", "\xff\xfe", strings.Repeat(`"`, 10000)} {
-		p := MustPartition(AddressRow{Prefix: netip.MustParsePrefix("192.0.2.1/32"), Info: text})
+		p := mustPartition(AddressRow{Prefix: netip.MustParsePrefix("192.0.2.1/32"), Info: text})
 		for name, format := range dumpFormats {
 			var b bytes.Buffer
 			require.NoError(t, p.Dump(&b, format))
@@ -112,7 +111,7 @@ func (w *limitedWriter) Write(b []byte) (int, error) {
 }
 
 func TestDumpReturnsErrorsOfTheWriter(t *testing.T) {
-	p := MustPartition(manyRows(200)...)
+	p := mustPartition(manyRows(200)...)
 	for name, format := range dumpFormats {
 		for _, left := range []int{0, 1, 4096, 8192} {
 			if err := p.Dump(&limitedWriter{left: left}, format); format != DumpKamailioDomains && left < 8192 {
@@ -126,7 +125,7 @@ func TestDumpReturnsErrorsOfTheWriter(t *testing.T) {
 // A dump is written as it is made: no write holds more than a few rows.
 func TestDumpStreams(t *testing.T) {
 	w := &limitedWriter{left: 1 << 30}
-	require.NoError(t, MustPartition(manyRows(20000)...).Dump(w, DumpComplete))
+	require.NoError(t, mustPartition(manyRows(20000)...).Dump(w, DumpComplete))
 	require.Less(t, 1<<30-w.left, 1<<30-1000000)
 	require.LessOrEqual(t, w.most, 4096)
 }
@@ -155,7 +154,7 @@ func TestDumpAsRecorded(t *testing.T) {
 			decode(t, line, &rec)
 			decode(t, line, &table)
 			p := holdsTheSame(t, table.recorded(t), original{})
-			if p == nil {
+			if p == (Partition{}) {
 				continue
 			}
 			tables++
@@ -177,7 +176,7 @@ func TestDumpAsRecorded(t *testing.T) {
 			}
 			decode(t, line, &rec)
 			p := holdsTheSame(t, table.recorded(t), original{kamailio: true})
-			if p == nil {
+			if p == (Partition{}) {
 				continue
 			}
 			tables++
@@ -200,12 +199,12 @@ func vectorsFile(t *testing.T, name string) string {
 }
 
 // holdsTheSame loads a recorded table, unless a decision changes its rows.
-func holdsTheSame(t *testing.T, rt recordedTable, of original) *Partition {
+func holdsTheSame(t *testing.T, rt recordedTable, of original) Partition {
 	rt.put(false)
-	p, err := NewPartition(t.Context(), PartitionConfig{Sources: []AddressSource{rt.source(false)}})
+	p, err := newPartition(t.Context(), PartitionConfig{Sources: []AddressSource{rt.source(false)}})
 	was, is := loadModel(of, 0, rt.next(0)), loadModel(of, allDecisions, rt.next(allDecisions))
 	if err != nil || !reflect.DeepEqual(was.rows, is.rows) {
-		return nil
+		return Partition{}
 	}
 	return p
 }
@@ -220,7 +219,7 @@ func compactAll(t *testing.T, all []json.RawMessage) []string {
 	return texts
 }
 
-func destinations(t *testing.T, p *Partition, format DumpFormat) []string {
+func destinations(t *testing.T, p Partition, format DumpFormat) []string {
 	var b bytes.Buffer
 	require.NoError(t, p.Dump(&b, format))
 	var d struct{ Destinations []json.RawMessage }
@@ -251,7 +250,7 @@ func withoutHostBits(t *testing.T, all []json.RawMessage) []json.RawMessage {
 }
 
 func ExampleDump() {
-	p := MustPartition(
+	p := mustPartition(
 		AddressRow{Group: 1, Prefix: netip.MustParsePrefix("192.0.2.10/32"), Port: 5060, Proto: ProtoUDP, Info: "TestServer"},
 		AddressRow{Group: 2, Prefix: netip.MustParsePrefix("2001:db8::/48")},
 	)
@@ -270,7 +269,7 @@ func ExampleDump() {
 }
 
 func ExamplePartition_Dump() {
-	p := MustPartition(
+	p := mustPartition(
 		AddressRow{Group: 200, Prefix: netip.MustParsePrefix("198.51.100.0/24"), Port: 5060, Info: "OfficeSubnet",
 			Origin: Origin{Name: "address", Line: 3, Unit: UnitID}},
 	)

@@ -27,10 +27,8 @@ permit=198.51.100.0/255.255.255.0
 }
 
 // loadACLs is what a server does at its start.
-func loadACLs(files fstest.MapFS) *sipacl.ACLs {
-	acls, err := sipacl.NewACLs(context.Background(), sipacl.ACLConfig{
-		Sources: []sipacl.ACLSource{sipacl.ACLConf{FS: files}},
-	})
+func loadACLs(files fstest.MapFS) sipacl.ACLs {
+	acls, err := sipacl.NewACLs(context.Background(), sipacl.ACLConf{FS: files})
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -171,7 +169,14 @@ func ExampleACLList_CheckContacts() {
 }
 
 func ExampleACL_Check() {
-	ban := sipacl.MustACL("ban", "deny=203.0.113.0/24,!203.0.113.7")
+	rules, err := sipacl.ParseACLRules("deny=203.0.113.0/24,!203.0.113.7")
+	if err != nil {
+		log.Fatal(err)
+	}
+	ban, err := sipacl.NewACL("ban", rules...)
+	if err != nil {
+		log.Fatal(err)
+	}
 	for _, addr := range []string{"203.0.113.9", "203.0.113.7", "192.0.2.1"} {
 		fmt.Println(ban.Check(netip.MustParseAddr(addr)).Allowed)
 	}
@@ -197,7 +202,7 @@ func ExampleACLList_Explain() {
 }
 
 func ExampleACLSet_ShowACL() {
-	set := loadACLs(aclFiles()).Set()
+	set := loadACLs(aclFiles()).Current()
 	fmt.Print(set.Show(), set.ShowACL("trunks"))
 	// Output:
 	// acl

@@ -33,7 +33,7 @@ func ExampleNewRules() {
 }
 
 func ExampleRules_AllowRouting() {
-	rules := sipacl.MustRules(
+	rules := rulesOf(
 		`ALL : "^sip:1[0-9][0-9]@example\.com$"`, // permissions.allow
 		`ALL EXCEPT "^sip:boss@" : "^sip:900"`,   // permissions.deny
 	)
@@ -50,14 +50,14 @@ func ExampleRules_AllowRouting() {
 }
 
 func ExampleRuleSet_AllowRouting() {
-	rules := sipacl.MustRules("", `ALL : "@gw\.example\.net$"`).RuleSet()
+	rules := rulesOf("", `ALL : "@gw\.example\.net$"`).Current()
 	fmt.Println(rules.AllowRouting("sip:alice@example.com", "sip:bob@example.com", "sip:1@gw.example.net").Err())
 	// Output:
 	// sipacl: refused: deny rule (permissions.deny:1:1) "sip:alice@example.com" -> "sip:1@gw.example.net"
 }
 
 func ExampleRules_ExplainRouting() {
-	rules := sipacl.MustRules(`"^sip:boss@" : ALL`, `ALL : "@gw\.example\.net$"`)
+	rules := rulesOf(`"^sip:boss@" : ALL`, `ALL : "@gw\.example\.net$"`)
 	req := request("INVITE sip:1@gw.example.net:5070 SIP/2.0\r\n" +
 		"Via: SIP/2.0/UDP 192.0.2.1;branch=z9hG4bK1\r\nFrom: <sip:alice@example.com;x>;tag=1\r\nTo: <sip:1@gw.example.net>\r\n" +
 		"Call-ID: 1\r\nCSeq: 1 INVITE\r\n\r\n")
@@ -69,7 +69,7 @@ func ExampleRules_ExplainRouting() {
 }
 
 func ExampleRules_AllowRegister() {
-	rules := sipacl.MustRules("", `ALL : "@192\.0\.2\.1$"`) // the gateway
+	rules := rulesOf("", `ALL : "@192\.0\.2\.1$"`) // the gateway
 	req := request("REGISTER sip:example.com SIP/2.0\r\n" +
 		"Via: SIP/2.0/UDP 198.51.100.7;branch=z9hG4bK1\r\nFrom: <sip:eve@example.com>;tag=1\r\nTo: <sip:eve@example.com>\r\n" +
 		"Call-ID: 1\r\nCSeq: 1 REGISTER\r\nContact: <sip:eve@198.51.100.7>\r\nm: <sip:eve@192.0.2.1:5060>\r\n\r\n")
@@ -79,7 +79,7 @@ func ExampleRules_AllowRegister() {
 }
 
 func ExampleRuleSet_AllowRegisterWithPort() {
-	rules := sipacl.MustRules(`ALL : ":5060$"`, `ALL : ALL`).RuleSet()
+	rules := rulesOf(`ALL : ":5060$"`, `ALL : ALL`).Current()
 	fmt.Println(rules.AllowRegisterWithPort("sip:alice@example.com", "sip:alice@198.51.100.7:5060").Allowed)
 	fmt.Println(rules.AllowRegisterWithPort("sip:alice@example.com", "sip:alice@198.51.100.7:5070").Allowed)
 	// Output:
@@ -108,7 +108,7 @@ func ExampleProtector() {
 }
 
 func ExampleRules_AllowReferTo() {
-	rules := sipacl.MustRules("", `ALL : "^sip:900"`)
+	rules := rulesOf("", `ALL : "^sip:900"`)
 	req := request("REFER sip:bob@example.com SIP/2.0\r\n" +
 		"Via: SIP/2.0/UDP 192.0.2.1;branch=z9hG4bK1\r\nFrom: <sip:alice@example.com>;tag=1\r\nTo: <sip:bob@example.com>;tag=2\r\n" +
 		"Call-ID: 1\r\nCSeq: 2 REFER\r\nr: <sips:900123@example.net>\r\n\r\n")
@@ -118,7 +118,7 @@ func ExampleRules_AllowReferTo() {
 }
 
 func ExampleRules_AllowURI() {
-	rules := sipacl.MustRules("", `ALL : "^sip:900"`)
+	rules := rulesOf("", `ALL : "^sip:900"`)
 	req := request("INVITE sip:bob@example.com SIP/2.0\r\n" +
 		"Via: SIP/2.0/UDP 192.0.2.1;branch=z9hG4bK1\r\nFrom: <sip:alice@example.com>;tag=1\r\nTo: <sip:bob@example.com>\r\n" +
 		"Call-ID: 1\r\nCSeq: 1 INVITE\r\n\r\n")
@@ -130,7 +130,7 @@ func ExampleRules_AllowURI() {
 }
 
 func ExampleRules_Test() {
-	rules := sipacl.MustRules("", `"^sip:eve@" : ALL`)
+	rules := rulesOf("", `"^sip:eve@" : ALL`)
 	fmt.Println(rules.Test("sip:eve@example.com", "sip:bob@example.com"))
 	// Output:
 	// refused: deny rule (permissions.deny:1:1) "sip:eve@example.com" -> "sip:bob@example.com"

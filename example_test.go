@@ -13,8 +13,8 @@ import (
 )
 
 // offices is the table of these examples.
-func offices() *sipacl.Partition {
-	return sipacl.MustPartition(
+func offices() sipacl.Partition {
+	return partitionOf(
 		sipacl.AddressRow{Group: 200, Prefix: netip.MustParsePrefix("203.0.113.0/24"), Info: "OfficeSubnet"},
 		sipacl.AddressRow{Group: 250, Prefix: netip.MustParsePrefix("203.0.113.7/32"), Port: 5060, Proto: sipacl.ProtoUDP, Info: "TestServer"},
 		sipacl.AddressRow{Group: 300, Prefix: netip.MustParsePrefix("2001:db8::/32"), Pattern: "sip:alice@example.com"},
@@ -39,7 +39,7 @@ func Example() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	peers, err := perm.Partition(sipacl.DefaultPartition)
+	peers, err := perm.Partition("")
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -125,7 +125,7 @@ func ExamplePartition_Allow() {
 
 func ExampleTable_Matches() {
 	q := sipacl.Query{Addr: netip.MustParseAddr("203.0.113.7"), Any: sipacl.AnyGroup | sipacl.AnyPort | sipacl.AnyProto}
-	for d := range offices().Table().Matches(q) {
+	for d := range offices().Current().Matches(q) {
 		fmt.Println(d.Prefix, d.Group)
 	}
 	// Output:
@@ -135,7 +135,7 @@ func ExampleTable_Matches() {
 
 func ExampleTable_Explain() {
 	q := sipacl.Query{Group: 250, Addr: netip.MustParseAddr("203.0.113.7"), Port: 5062, Proto: sipacl.ProtoUDP}
-	fmt.Println(offices().Table().Explain(q))
+	fmt.Println(offices().Current().Explain(q))
 	// Output:
 	// 203.0.113.7:5062 udp refused: no address matches
 	//   - group 250 203.0.113.7/32 port 5060 proto udp: port is 5062
@@ -193,9 +193,7 @@ func ExampleAllOf() {
 
 func ExamplePermissions_Reload() {
 	files := fstest.MapFS{"address.txt": {Data: []byte("200 203.0.113.0 24\n")}}
-	p, err := sipacl.NewPartition(context.Background(), sipacl.PartitionConfig{
-		Sources: []sipacl.AddressSource{sipacl.AddressFile{FS: files, Name: "address.txt"}},
-	})
+	p, err := sipacl.NewPartition(context.Background(), sipacl.AddressFile{FS: files, Name: "address.txt"})
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -210,8 +208,8 @@ func ExamplePermissions_Reload() {
 
 func ExampleDiff() {
 	a, b := netip.MustParsePrefix("203.0.113.0/24"), netip.MustParsePrefix("198.51.100.7/32")
-	old := sipacl.MustPartition(sipacl.AddressRow{Group: 200, Prefix: a}).Table()
-	next := sipacl.MustPartition(sipacl.AddressRow{Group: 200, Prefix: b}).Table()
+	old := partitionOf(sipacl.AddressRow{Group: 200, Prefix: a}).Current()
+	next := partitionOf(sipacl.AddressRow{Group: 200, Prefix: b}).Current()
 	added, removed := sipacl.Diff(old, next)
 	fmt.Println("+", added[0])
 	fmt.Println("-", removed[0])

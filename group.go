@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"hash/maphash"
 	"iter"
 	"slices"
 	"strings"
@@ -180,74 +179,59 @@ type GroupConfig struct {
 }
 
 // Groups answers who is in which group: the handle that request handlers
-// keep. It stays valid across reloads and is safe for concurrent use. The
-// zero Groups and a nil one refuse everything.
-type Groups struct {
-	perm *Permissions
-	part *part
-}
+// keep. The zero Groups refuses everything.
+type Groups struct{ Part[GroupTable] }
 
 // NewGroups loads groups that stand alone.
-func NewGroups(ctx context.Context, cfg GroupConfig) (*Groups, error) {
+func NewGroups(ctx context.Context, cfg GroupConfig) (Groups, error) {
 	if cfg.empty() {
-		return nil, errors.New("sipacl: groups: want a source")
+		return Groups{}, errors.New("sipacl: groups: want a source")
 	}
 	perm, err := Open(ctx, Config{Groups: cfg})
 	if err != nil {
-		return nil, err
+		return Groups{}, err
 	}
-	return perm.Groups(), nil
+	return perm.groups, nil
 }
 
 // empty reports whether there is nobody to ask about.
 func (c GroupConfig) empty() bool { return len(c.Members)+len(c.Classes) == 0 && c.Live == nil }
 
-// opened tells a handle that a Permissions made from a nil or zero one.
-func (g *Groups) opened() bool { return g != nil && g.perm != nil }
-
-// Table returns the generation in service.
-func (g *Groups) Table() *GroupTable {
-	if !g.opened() {
-		return nil
-	}
-	return g.perm.Snapshot().Groups()
-}
-
 // IsUserIn is [GroupTable.IsUserIn] of the generation in service.
-func (g *Groups) IsUserIn(ctx context.Context, u User, group string) Decision {
-	return g.Table().IsUserIn(ctx, u, group)
+func (g Groups) IsUserIn(ctx context.Context, u User, group string) Decision {
+	return g.Current().IsUserIn(ctx, u, group)
 }
 
 // SameGroup is [GroupTable.SameGroup] of the generation in service.
-func (g *Groups) SameGroup(ctx context.Context, a, b User, group string) Decision {
-	return g.Table().SameGroup(ctx, a, b, group)
+func (g Groups) SameGroup(ctx context.Context, a, b User, group string) Decision {
+	return g.Current().SameGroup(ctx, a, b, group)
 }
 
 // GroupsOf is [GroupTable.GroupsOf] of the generation in service.
-func (g *Groups) GroupsOf(ctx context.Context, u User) ([]string, error) {
-	return g.Table().GroupsOf(ctx, u)
+func (g Groups) GroupsOf(ctx context.Context, u User) ([]string, error) {
+	return g.Current().GroupsOf(ctx, u)
 }
 
 // Classes is [GroupTable.Classes] of the generation in service.
-func (g *Groups) Classes(u User) iter.Seq[ClassID] { return g.Table().Classes(u) }
+func (g Groups) Classes(u User) iter.Seq[ClassID] { return g.Current().Classes(u) }
 
 // IsUserInClass is [GroupTable.IsUserInClass] of the generation in service.
-func (g *Groups) IsUserInClass(u User, classes ...ClassID) Decision {
-	return g.Table().IsUserInClass(u, classes...)
+func (g Groups) IsUserInClass(u User, classes ...ClassID) Decision {
+	return g.Current().IsUserInClass(u, classes...)
 }
 
 // Explain is [GroupTable.Explain] of the generation in service.
-func (g *Groups) Explain(ctx context.Context, u User, group string) Trace {
-	return g.Table().Explain(ctx, u, group)
+func (g Groups) Explain(ctx context.Context, u User, group string) Trace {
+	return g.Current().Explain(ctx, u, group)
 }
 
 // Members returns the check "the verified user of the request is in one of
 // groups", for [Guard]. Without groups it refuses everything. user gives the
 // user whose credentials the application has verified, false if there is none.
-func (g *Groups) Members(user func(*sip.Request) (VerifiedUser, bool), groups ...string) Check {
+func (g Groups) Members(user func(*sip.Request) (VerifiedUser, bool), groups ...string) Check {
 	groups = slices.Clone(groups)
 	return userCheck(user, func(u User) (d Decision) {
-		t := g.Table()
+		t := g.Current()
 		for _, group := range groups {
 			if d = t.IsUserIn(context.Background(), u, group); d.Allowed {
 				return d
@@ -259,7 +243,7 @@ func (g *Groups) Members(user func(*sip.Request) (VerifiedUser, bool), groups ..
 
 // InClass returns the check "the verified user of the request is in one of
 // classes", as Members does.
-func (g *Groups) InClass(user func(*sip.Request) (VerifiedUser, bool), classes ...ClassID) Check {
+func (g Groups) InClass(user func(*sip.Request) (VerifiedUser, bool), classes ...ClassID) Check {
 	classes = slices.Clone(classes)
 	return userCheck(user, func(u User) Decision { return g.IsUserInClass(u, classes...) })
 }
@@ -275,32 +259,6 @@ func userCheck(user func(*sip.Request) (VerifiedUser, bool), check func(User) De
 		}
 		return check(u.user)
 	}
-}
-
-// Reload loads the groups anew and puts them in service. On error the
-// generation in service stays. See [Permissions.Reload] for what concurrent
-// calls can rely on.
-func (g *Groups) Reload(ctx context.Context) (ReloadReport, error) {
-	if !g.opened() {
-		return ReloadReport{}, errNotOpened
-	}
-	return g.perm.reload(ctx, g.part)
-}
-
-// Status tells how fresh the generation in service is.
-func (g *Groups) Status() Status {
-	if !g.opened() {
-		return Status{}
-	}
-	return g.perm.status(g.part)
-}
-
-// OnReload calls f after each reload of the groups; see [Permissions.OnReload].
-func (g *Groups) OnReload(f func(ReloadReport)) (stop func()) {
-	if !g.opened() {
-		return func() {}
-	}
-	return g.perm.subscribe(g.part, f)
 }
 
 // GroupTable is one generation of groups. It is immutable, safe for concurrent
@@ -332,6 +290,8 @@ func (t *GroupTable) Generation() uint64 {
 	}
 	return t.gen
 }
+
+func (t *GroupTable) number(n uint64) { t.gen = n }
 
 // IsUserIn answers is_user_in: is u in group? The decision names the row. The
 // empty group is a group like others.
@@ -522,9 +482,10 @@ func (p *Permissions) addGroups(c GroupConfig) error {
 	case c.LiveTimeout == 0:
 		c.LiveTimeout = time.Second
 	}
-	p.groups = &Groups{perm: p}
-	p.groups.part = p.addPart("group", func(ctx context.Context) (loaded, error) { return p.loadGroups(ctx, c) })
-	p.groups.part.version = versions(c.sources())
+	p.groups.Part = addPart(p, "group", func(ctx context.Context, old *GroupTable) (loaded, error) {
+		return loadGroups(ctx, old, c)
+	})
+	p.groups.p.version = versions(c.sources())
 	return nil
 }
 
@@ -539,30 +500,11 @@ func (c GroupConfig) sources() (all []any) {
 	return all
 }
 
-// Groups returns the handle of the groups; nil, which refuses everything, if
-// none are configured.
-func (p *Permissions) Groups() *Groups {
-	if p == nil {
-		return nil
-	}
-	return p.groups
-}
-
-// Groups returns the groups of this snapshot; nil, which refuses everything,
-// if none are configured.
-func (s *Snapshot) Groups() *GroupTable {
-	if s == nil {
-		return nil
-	}
-	return s.groups
-}
-
-// loadGroups builds the next generation of the groups.
-func (p *Permissions) loadGroups(ctx context.Context, cfg GroupConfig) (loaded, error) {
+// loadGroups builds the generation that follows old.
+func loadGroups(ctx context.Context, old *GroupTable, cfg GroupConfig) (loaded, error) {
 	b := groupBuilder{table: &GroupTable{
 		live: cfg.Live, timeout: cfg.LiveTimeout, ignoreDomain: cfg.IgnoreDomain, firstOnly: cfg.FirstOnly,
 	}}
-	b.hash.SetSeed(tableSeed)
 	b.engine = newEngineBuilder(GroupSyntax)
 	b.readMembers(ctx, cfg.Members)
 	b.readClasses(ctx, cfg.Classes)
@@ -576,44 +518,44 @@ func (p *Permissions) loadGroups(ctx context.Context, cfg GroupConfig) (loaded, 
 	if len(b.errs) > 0 {
 		return loaded{}, errors.Join(b.errs...)
 	}
-	l := loaded{entries: t.members.Len() + len(t.classes), sum: b.hash.Sum64(), warnings: b.warnings}
-	common := t.common(p.snap.Load().groups)
-	l.added = l.entries - common
-	if old := p.snap.Load().groups; old != nil {
-		l.removed = old.members.Len() + len(old.classes) - common
-	}
-	l.install = func(next *Snapshot, generation uint64) {
-		t.gen = generation
-		next.groups = t
-	}
+	l := loaded{gen: t, content: b.content, entries: t.entries(), warnings: b.warnings}
+	l.added, l.removed = t.diff(old)
 	return l, nil
 }
 
-// common counts the rows that are in old too.
-func (t *GroupTable) common(old *GroupTable) (n int) {
-	if old == nil {
+func (t *GroupTable) entries() int {
+	if t == nil {
 		return 0
 	}
+	return t.members.Len() + len(t.classes)
+}
+
+// diff counts what only t and what only old has. Members are looked up and
+// not collected: there may be millions.
+func (t *GroupTable) diff(old *GroupTable) (added, removed int) {
+	if old == nil {
+		return t.entries(), 0
+	}
+	added, removed = countDiff(old.bareClasses(), t.bareClasses())
+	common := 0
 	for m := range t.members.All() {
 		if _, _, ok := old.members.Find(m.Name, m.Domain, m.Group); ok {
-			n++
+			common++
 		}
 	}
-	type row struct {
-		text string
-		id   ClassID
-	}
-	before := map[row]int{}
-	for _, c := range old.classes {
-		before[row{c.expression, c.id}]++
-	}
-	for _, c := range t.classes {
-		if r := (row{c.expression, c.id}); before[r] > 0 {
-			before[r]--
-			n++
+	return added + t.members.Len() - common, removed + old.members.Len() - common
+}
+
+// bareClasses yields the rows of classes without their origin.
+func (t *GroupTable) bareClasses() iter.Seq[class] {
+	return func(yield func(class) bool) {
+		for _, c := range t.classes {
+			c.origin = Origin{}
+			if !yield(c) {
+				return
+			}
 		}
 	}
-	return n
 }
 
 // groupBuilder collects a generation, and everything that is wrong with it.
@@ -622,7 +564,7 @@ type groupBuilder struct {
 	members  memberset.Builder
 	engine   *engineBuilder
 	tags     map[Origin]uint32 // of table.origins
-	hash     maphash.Hash
+	content  content
 	warnings []string
 	errs     []error
 }
@@ -654,7 +596,10 @@ func (b *groupBuilder) member(m Member) {
 	if b.table.ignoreDomain {
 		m.User.Domain = ""
 	}
-	maphash.WriteComparable(&b.hash, m)
+	b.content.rows.Text(m.User.Name)
+	b.content.rows.Text(m.User.Domain)
+	b.content.rows.Text(m.Group)
+	b.content.at(m.Origin)
 	b.members.Add(memberset.Member{
 		Name: m.User.Name, Domain: m.User.Domain, Group: m.Group,
 		Tag: b.tag(m.Origin), Row: uint64(max(m.Origin.Line, 0)),
@@ -697,7 +642,9 @@ func (b *groupBuilder) class(r ClassRow) error {
 	if r.Expression == "" {
 		b.warnings = append(b.warnings, strings.TrimSpace(fmt.Sprintf("%s class %d: the empty expression matches everyone", r.Origin, r.Class)))
 	}
-	maphash.WriteComparable(&b.hash, r)
+	b.content.rows.Number(uint64(uint32(r.Class)))
+	b.content.rows.Text(r.Expression)
+	b.content.at(r.Origin)
 	b.engine.Rule(ruleengine.Rule{Left: ruleengine.Side{Any: []uint32{x}}, Right: ruleengine.Side{All: true}})
 	b.table.classes = append(b.table.classes, class{r.Expression, r.Class, r.Origin})
 	return nil

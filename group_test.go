@@ -23,7 +23,7 @@ var (
 	bobUser   = User{"bob", "example.com"}
 )
 
-func mustGroups(t testing.TB, cfg GroupConfig) *Groups {
+func mustGroups(t testing.TB, cfg GroupConfig) Groups {
 	g, err := NewGroups(context.Background(), cfg)
 	require.NoError(t, err)
 	return g
@@ -166,7 +166,7 @@ func TestMalformedUsersAreInNoGroup(t *testing.T) {
 }
 
 func TestNilAndEmptyGroupsRefuse(t *testing.T) {
-	for _, g := range []*Groups{nil, {}, mustGroups(t, GroupConfig{Members: members()})} {
+	for _, g := range []Groups{{}, mustGroups(t, GroupConfig{Members: members()})} {
 		require.False(t, g.IsUserIn(t.Context(), aliceUser, "").Allowed)
 		require.False(t, g.SameGroup(t.Context(), aliceUser, aliceUser, "").Allowed)
 		require.False(t, g.IsUserInClass(aliceUser, 0).Allowed)
@@ -174,18 +174,19 @@ func TestNilAndEmptyGroupsRefuse(t *testing.T) {
 		require.False(t, g.Explain(t.Context(), aliceUser, "").Decision.Allowed)
 		require.False(t, g.Members(verifiedAlice, "ld")(inviteOf(t)).Allowed)
 	}
-	_, err := (*Groups)(nil).Reload(t.Context())
+	_, err := Groups{}.Reload(t.Context())
 	require.Error(t, err)
-	_, err = (*Groups)(nil).GroupsOf(t.Context(), aliceUser)
+	_, err = Groups{}.GroupsOf(t.Context(), aliceUser)
 	require.Error(t, err)
 	require.Zero(t, new(Groups).Status())
 	new(Groups).OnReload(nil)()
 
 	perm, err := Open(t.Context(), Config{})
 	require.NoError(t, err)
-	require.Nil(t, perm.Groups())
-	require.Nil(t, perm.Snapshot().Groups())
-	require.Nil(t, (*Snapshot)(nil).Groups())
+	require.Zero(t, perm.Groups())
+	require.Zero(t, (*Permissions)(nil).Groups())
+	require.Nil(t, perm.Groups().Current())
+	require.Nil(t, perm.Groups().At(nil))
 }
 
 func TestSameGroup(t *testing.T) {
@@ -384,7 +385,7 @@ func TestSQLClasses(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, []string{"re_grp:id 1 class 1: the empty expression matches everyone"}, report.Warnings)
 	require.Equal(t, [2]int{1, 1}, [2]int{report.Added, report.Removed})
-	require.Equal(t, uint64(2), g.Table().Generation())
+	require.Equal(t, uint64(2), g.Current().Generation())
 
 	db.Set("re_grp", columns, []any{int64(1), "(", int64(1)}, []any{int64(2), `^\d`, "x"}, []any{int64(3), nil, int64(1) << 31})
 	_, err = g.Reload(t.Context())

@@ -42,8 +42,8 @@ func init() { sip.SetDefaultLogger(slog.New(slog.DiscardHandler)) }
 const patience = 20 * time.Second
 
 // friends is group 200: this machine as everybody knows it, but not 127.0.0.2.
-func friends() *Partition {
-	return MustPartition(
+func friends() Partition {
+	return mustPartition(
 		AddressRow{Group: 200, Prefix: netip.MustParsePrefix("127.0.0.1/32"), Info: "ThisMachine"},
 		AddressRow{Group: 200, Prefix: netip.MustParsePrefix("::1/128"), Info: "ThisMachine"},
 	)
@@ -550,7 +550,7 @@ func TestRequestWithoutASocketHasNoSource(t *testing.T) {
 	_, err = SourceOf(req)
 	require.ErrorIs(t, err, ErrNoSource)
 
-	p := MustPartition(AddressRow{Prefix: netip.MustParsePrefix("0.0.0.0/0")})
+	p := mustPartition(AddressRow{Prefix: netip.MustParsePrefix("0.0.0.0/0")})
 	for _, d := range []Decision{
 		p.CheckSourceAddress(req, 0, ""), p.SourceGroup(req), p.Sources(0)(req), p.AnySource()(req),
 		p.CheckSourceAddress(nil, 0, ""), p.SourceGroup(nil), p.Sources(0)(nil), p.AnySource()(nil),

@@ -98,7 +98,7 @@ func (n *names) resolve(ctx context.Context, rows iter.Seq2[AddressRow, error]) 
 			}
 			for _, addr := range n.addrs(ctx, name) {
 				n.rows++
-				r.Host, r.Prefix = "", netip.PrefixFrom(addr, addr.BitLen())
+				r.Host, r.Prefix, r.resolved = "", netip.PrefixFrom(addr, addr.BitLen()), true
 				if !yield(r, nil) {
 					return
 				}

@@ -68,7 +68,7 @@ func (b *book) fail(err error) {
 }
 
 // resolving is a partition with one host row and a clock that tests turn.
-func resolving(t *testing.T, b *book, cfg ResolveConfig) (*Partition, func(time.Duration)) {
+func resolving(t *testing.T, b *book, cfg ResolveConfig) (Partition, func(time.Duration)) {
 	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	cfg.Resolver = b
 	perm, err := Open(t.Context(), Config{
@@ -88,7 +88,7 @@ func resolving(t *testing.T, b *book, cfg ResolveConfig) (*Partition, func(time.
 	}
 }
 
-func reaches(p *Partition, addr string, port uint16) bool {
+func reaches(p Partition, addr string, port uint16) bool {
 	return p.CheckAddress(Query{Group: 1, Addr: netip.MustParseAddr(addr), Port: port}).Allowed
 }
 
@@ -153,13 +153,13 @@ func TestAnswersAreAskedForWhenTheyAreOld(t *testing.T) {
 func TestAnotherOrderOfAddressesIsNoChange(t *testing.T) {
 	b := &book{addrs: map[string][]string{"gw.example.com.": {"192.0.2.1", "192.0.2.2"}}}
 	p, _ := resolving(t, b, ResolveConfig{Every: time.Nanosecond})
-	w := &watch{part: p.part}
+	w := &watch{part: p.p}
 	cfg := RunConfig{Timeout: time.Second, Interval: time.Second, Settle: time.Millisecond}
 	b.set("gw.example.com.", "192.0.2.2", "192.0.2.1", "192.0.2.2")
-	w.look(t.Context(), p.perm, cfg)
+	w.look(t.Context(), p.p.perm, cfg)
 	require.Equal(t, uint64(1), p.Status().Generation)
 	b.set("gw.example.com.", "192.0.2.2")
-	w.look(t.Context(), p.perm, cfg)
+	w.look(t.Context(), p.p.perm, cfg)
 	require.Equal(t, uint64(1), p.Status().Generation, "not asked again yet")
 }
 
@@ -200,7 +200,7 @@ func TestADeadResolverDoesNotHoldUpTheTable(t *testing.T) {
 	}
 	rows = append(rows, host("192.0.2.1"))
 	began := time.Now()
-	p, err := NewPartition(t.Context(), PartitionConfig{
+	p, err := newPartition(t.Context(), PartitionConfig{
 		Sources: []AddressSource{rows},
 		Resolve: &ResolveConfig{Resolver: silent{}, Timeout: 20 * time.Millisecond},
 	})
@@ -218,7 +218,7 @@ func TestASlowTableDoesNotStarveItsNames(t *testing.T) {
 			yield(AddressRow{Group: 1, Host: "gw.example.com"}, nil)
 		}
 	})
-	p, err := NewPartition(t.Context(), PartitionConfig{
+	p, err := newPartition(t.Context(), PartitionConfig{
 		Sources: []AddressSource{slow},
 		Resolve: &ResolveConfig{Resolver: b, Timeout: 10 * time.Millisecond},
 	})
@@ -315,7 +315,7 @@ func TestMaxShrinkCountsRowsNotAddresses(t *testing.T) {
 	}}})
 	require.NoError(t, err)
 	p, _ := perm.Partition("")
-	w := &watch{part: p.part}
+	w := &watch{part: p.p}
 	cfg := RunConfig{Interval: time.Second, Timeout: time.Second, Settle: time.Millisecond, MaxShrink: 0.25}
 
 	b.fail(errors.New("down"))

@@ -2,95 +2,82 @@ package sipacl
 
 import (
 	"context"
+	"fmt"
 	"iter"
 	"slices"
 
 	"github.com/emiago/sipgo/sip"
 )
 
-// DefaultPartition is the partition meant when no name is given.
-const DefaultPartition = "default"
+// defaultPartition is the name of a partition without one.
+const defaultPartition = "default"
 
 // PartitionConfig names one address table and says where its rows come from.
 type PartitionConfig struct {
-	Name    string          // "" is [DefaultPartition]
+	Name    string          // "" is "default"
 	Sources []AddressSource // at least one; their rows are joined in this order
 	Resolve *ResolveConfig  // nil: host names are compared as names only
 }
 
 // Partition is a named address table in service: the handle that request
-// handlers keep. It stays valid across reloads and is safe for concurrent
-// use. The zero Partition and a nil one refuse everything.
-//
-// Each check reads the [Table] in service at that moment. To ask two
-// questions of one generation, take a [Snapshot] or the Table first.
-type Partition struct {
-	name  string
-	perm  *Permissions
-	index int
-	part  *part
-}
+// handlers keep. The zero Partition refuses everything.
+type Partition struct{ Part[Table] }
 
-// NewPartition loads one partition that stands alone. A bad row is an error
-// that names it, as all the others.
-func NewPartition(ctx context.Context, cfg PartitionConfig) (*Partition, error) {
-	perm, err := Open(ctx, Config{Partitions: []PartitionConfig{cfg}})
+// NewPartition loads one partition that stands alone, named "address:default".
+// A bad row is an error that names it, as all the others.
+func NewPartition(ctx context.Context, sources ...AddressSource) (Partition, error) {
+	perm, err := Open(ctx, Config{Partitions: []PartitionConfig{{Sources: sources}}})
 	if err != nil {
-		return nil, err
+		return Partition{}, err
 	}
 	return perm.partitions[0], nil
 }
 
-// MustPartition is [NewPartition] of rows in memory, for tests and examples.
-// It panics on an error.
-func MustPartition(rows ...AddressRow) *Partition {
-	p, err := NewPartition(context.Background(), PartitionConfig{Sources: []AddressSource{AddressRows(rows)}})
-	if err != nil {
-		panic(err)
+// addPartition makes the part of one partition.
+func (p *Permissions) addPartition(cfg PartitionConfig) error {
+	cfg.Name = orDefault(cfg.Name, defaultPartition)
+	if _, err := p.Partition(cfg.Name); err == nil {
+		return fmt.Errorf("sipacl: %s%s: defined twice", partitionKind, printable(cfg.Name))
 	}
-	return p
-}
-
-// Name returns the name of the partition; "" for a nil or zero Partition.
-func (p *Partition) Name() string {
-	if p == nil {
-		return ""
+	if len(cfg.Sources) == 0 || slices.Contains(cfg.Sources, nil) {
+		return fmt.Errorf("sipacl: %s%s: want a source", partitionKind, printable(cfg.Name))
 	}
-	return p.name
-}
-
-// Table returns the generation in service.
-func (p *Partition) Table() *Table {
-	if !p.opened() {
-		return nil
+	sources := slices.Clone(cfg.Sources)
+	var n *names
+	if cfg.Resolve != nil {
+		n = newNames(*cfg.Resolve, p.clock)
 	}
-	return p.perm.Snapshot().Table(p)
+	part := addPart(p, partitionKind+cfg.Name, func(ctx context.Context, old *Table) (loaded, error) {
+		return loadTable(ctx, old, sources, n)
+	})
+	if n == nil { // names change while their table does not
+		part.p.version = versions(sources)
+	}
+	p.partitions = append(p.partitions, Partition{part})
+	return nil
 }
-
-// opened tells a handle that a Permissions made from a nil or zero one.
-func (p *Partition) opened() bool { return p != nil && p.perm != nil }
 
 // CheckAddress answers check_address and allow_address: does a row match q?
 // The decision names the row.
-func (p *Partition) CheckAddress(q Query) (d Decision) {
-	p.Table().check(&d, &q)
+func (p Partition) CheckAddress(q Query) (d Decision) {
+	p.Current().check(&d, &q)
 	return d
 }
 
 // CheckSource is [Table.CheckSource] of the generation in service.
-func (p *Partition) CheckSource(s Source, group GroupID, subject string) (d Decision) {
-	p.Table().checkSource(&d, s, group, subject)
+func (p Partition) CheckSource(s Source, group GroupID, subject string) (d Decision) {
+	p.Current().checkSource(&d, s, group, subject)
 	return d
 }
 
 // CheckSourceAddress answers check_source_address and allow_source_address:
 // is the socket that req came from in group? A request without one is refused.
-func (p *Partition) CheckSourceAddress(req *sip.Request, group GroupID, subject string) (d Decision) {
+func (p Partition) CheckSourceAddress(req *sip.Request, group GroupID, subject string) (d Decision) {
 	s, err := SourceOf(req)
 	if err != nil {
 		return Decision{Cause: CauseNoSource}
 	}
-	p.Table().checkSource(&d, s, group, subject)
+	p.Current().checkSource(&d, s, group, subject)
 	return d
 }
 
@@ -98,7 +85,7 @@ func (p *Partition) CheckSourceAddress(req *sip.Request, group GroupID, subject 
 // decision holds the group of the most specific row that matches the socket
 // that req came from, its port and protocol; patterns are not asked. To hear
 // all groups, see [Table.Groups].
-func (p *Partition) SourceGroup(req *sip.Request) Decision {
+func (p Partition) SourceGroup(req *sip.Request) Decision {
 	s, err := SourceOf(req)
 	if err != nil {
 		return Decision{Cause: CauseNoSource}
@@ -107,50 +94,50 @@ func (p *Partition) SourceGroup(req *sip.Request) Decision {
 }
 
 // AddressGroup is SourceGroup for any address: Kamailio's allow_address_group.
-func (p *Partition) AddressGroup(s Source) Decision { return p.Table().AddressGroup(s) }
+func (p Partition) AddressGroup(s Source) Decision { return p.Current().AddressGroup(s) }
 
 // Groups yields the groups of s, each once; see [Table.Groups].
-func (p *Partition) Groups(s Source) iter.Seq[GroupID] { return p.Table().Groups(s) }
+func (p Partition) Groups(s Source) iter.Seq[GroupID] { return p.Current().Groups(s) }
 
 // Sources returns the check "the socket source of the request is in one of
 // groups", for [Guard]. Without groups it refuses everything; see AnySource.
 // Rows with a pattern are compared with the empty subject.
-func (p *Partition) Sources(groups ...GroupID) Check {
+func (p Partition) Sources(groups ...GroupID) Check {
 	return p.guard(sourceGroups{list: slices.Clone(groups)})
 }
 
 // AnySource returns the check "the socket source of the request matches some
 // row, of whichever group".
-func (p *Partition) AnySource() Check {
+func (p Partition) AnySource() Check {
 	return p.guard(sourceGroups{any: true})
 }
 
-func (p *Partition) guard(groups sourceGroups) Check {
+func (p Partition) guard(groups sourceGroups) Check {
 	return func(req *sip.Request) (d Decision) {
 		s, err := SourceOf(req)
 		if err != nil {
 			return Decision{Cause: CauseNoSource}
 		}
-		groups.check(&d, p.Table(), s)
+		groups.check(&d, p.Current(), s)
 		return d
 	}
 }
 
 // Allow is Sources in the shape that [ReadFilter], [NewListener] and
 // [NewPacketConn] take. Without groups it refuses everything.
-func (p *Partition) Allow(groups ...GroupID) func(Source) bool {
+func (p Partition) Allow(groups ...GroupID) func(Source) bool {
 	return p.allow(sourceGroups{list: slices.Clone(groups)})
 }
 
 // AllowAny is AnySource in the shape that [ReadFilter] takes.
-func (p *Partition) AllowAny() func(Source) bool {
+func (p Partition) AllowAny() func(Source) bool {
 	return p.allow(sourceGroups{any: true})
 }
 
-func (p *Partition) allow(groups sourceGroups) func(Source) bool {
+func (p Partition) allow(groups sourceGroups) func(Source) bool {
 	return func(s Source) bool {
 		q := s.Query(0)
-		_, ok := groups.first(p.Table(), &q)
+		_, ok := groups.first(p.Current(), &q)
 		return ok
 	}
 }
@@ -192,30 +179,4 @@ func (g sourceGroups) check(d *Decision, t *Table, s Source) {
 	q := s.Query(0)
 	i, ok := g.first(t, &q)
 	t.conclude(d, &q, i, ok)
-}
-
-// Reload loads the partition anew and puts it in service. On error the
-// generation in service stays. See [Permissions.Reload] for what concurrent
-// calls can rely on.
-func (p *Partition) Reload(ctx context.Context) (ReloadReport, error) {
-	if !p.opened() {
-		return ReloadReport{}, errNotOpened
-	}
-	return p.perm.reload(ctx, p.part)
-}
-
-// Status tells how fresh the generation in service is.
-func (p *Partition) Status() Status {
-	if !p.opened() {
-		return Status{}
-	}
-	return p.perm.status(p.part)
-}
-
-// OnReload calls f after each reload of this partition; see [Permissions.OnReload].
-func (p *Partition) OnReload(f func(ReloadReport)) (stop func()) {
-	if !p.opened() {
-		return func() {}
-	}
-	return p.perm.subscribe(p.part, f)
 }

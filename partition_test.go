@@ -8,8 +8,8 @@ import (
 )
 
 // sample has a row of every kind.
-func sample() *Partition {
-	return MustPartition(
+func sample() Partition {
+	return mustPartition(
 		AddressRow{Group: 1, Prefix: prefix("192.0.2.0/24"), Info: "net"},
 		AddressRow{Group: 2, Prefix: prefix("192.0.2.7/32"), Port: 5060, Proto: ProtoUDP, Info: "host"},
 		AddressRow{Group: 3, Prefix: prefix("192.0.2.7/32"), Pattern: "alice"},
@@ -21,7 +21,7 @@ func sample() *Partition {
 func TestNilAndZeroPartitionsRefuse(t *testing.T) {
 	req := requestFrom("192.0.2.1:5060", "UDP")
 	s := Source{addr("192.0.2.1"), 5060, ProtoUDP}
-	for _, p := range []*Partition{nil, {}} {
+	for _, p := range []Partition{{}} {
 		for _, d := range []Decision{
 			p.CheckAddress(Query{Addr: s.Addr, Any: AnyGroup}), p.CheckSource(s, 0, ""), p.CheckSourceAddress(req, 0, ""),
 			p.SourceGroup(req), p.AddressGroup(s), p.Sources(0)(req), p.AnySource()(req),
@@ -32,7 +32,7 @@ func TestNilAndZeroPartitionsRefuse(t *testing.T) {
 		require.False(t, p.Allow(0)(s))
 		require.False(t, p.AllowAny()(s))
 		require.Empty(t, collect(p.Groups(s)))
-		require.Nil(t, p.Table())
+		require.Nil(t, p.Current())
 		require.Empty(t, p.Name())
 		require.Zero(t, p.Status())
 		_, err := p.Reload(t.Context())
@@ -87,12 +87,12 @@ func TestSourceGroupIsTheMostSpecific(t *testing.T) {
 }
 
 func TestMustPartitionPanicsOnABadRow(t *testing.T) {
-	require.Panics(t, func() { MustPartition(AddressRow{}) })
+	require.Panics(t, func() { mustPartition(AddressRow{}) })
 }
 
 func TestLookupsDoNotAllocate(t *testing.T) {
 	p := sample()
-	table := p.Table()
+	table := p.Current()
 	next := func(*sip.Request, sip.ServerTransaction) {}
 	guarded := Guard(GuardConfig{Check: p.Sources(9, 1), Reject: Drop()})(next)
 	sources, anySource, allow, allowAny := p.Sources(9, 2), p.AnySource(), p.Allow(9, 2), p.AllowAny()
@@ -132,7 +132,7 @@ func TestLookupsDoNotAllocate(t *testing.T) {
 			"Allow":                func() { allow(s) },
 			"AllowAny":             func() { allowAny(s) },
 			"Guard":                func() { guarded(test.req, nil) },
-			"Permissions.Snapshot": func() { p.perm.Snapshot().Table(p).CheckAddress(q) },
+			"Permissions.Snapshot": func() { p.At(p.p.perm.Snapshot()).CheckAddress(q) },
 			"ranging over Matches": func() {
 				for range table.Matches(q) {
 				}

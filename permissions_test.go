@@ -50,7 +50,7 @@ var (
 	two = AddressRow{Group: 1, Prefix: prefix("192.0.2.2/32")}
 )
 
-func allows(p *Partition, a string) bool {
+func allows(p Partition, a string) bool {
 	return p.CheckAddress(Query{Group: 1, Addr: addr(a)}).Allowed
 }
 
@@ -66,7 +66,7 @@ func opened(t *testing.T, cfg Config) *Permissions {
 	return p
 }
 
-func part1(t *testing.T, p *Permissions, name string) *Partition {
+func part1(t *testing.T, p *Permissions, name string) Partition {
 	q, err := p.Partition(name)
 	require.NoError(t, err)
 	return q
@@ -93,22 +93,26 @@ func TestFailedReloadKeepsTheGenerationAndSaysSo(t *testing.T) {
 			c.forward(time.Hour)
 			p := opened(t, Config{Partitions: []PartitionConfig{a.called("")}, Clock: c.now})
 			part := part1(t, p, "")
-			before := part.Table()
+			before := part.Current()
 			want := part.Status()
-			require.Equal(t, Status{Part: "address:default", Generation: 1, Entries: 1, LoadedAt: c.now(), LastAttempt: c.now()}, want)
+			require.Equal(t, Status{
+				Part: "address:default", Generation: 1, Entries: 1, Digest: want.Digest,
+				LoadedAt: c.now(), VerifiedAt: c.now(), LastAttempt: c.now(),
+			}, want)
+			require.Len(t, want.Digest, 32)
 
 			c.forward(time.Minute)
 			failure(&a)
 			report, err := part.Reload(t.Context())
 			require.ErrorContains(t, err, "sipacl: address:default: ")
 			require.Zero(t, report)
-			require.Same(t, before, part.Table(), "nothing is swapped")
+			require.Same(t, before, part.Current(), "nothing is swapped")
 			require.True(t, allows(part, "192.0.2.1"))
 			require.False(t, allows(part, "192.0.2.2"))
 
 			s := part.Status()
 			require.Error(t, s.LastError)
-			want.Age, want.LastAttempt, want.LastError = time.Minute, c.now(), s.LastError
+			want.Age, want.LastAttempt, want.FailingSince, want.LastError = time.Minute, c.now(), c.now(), s.LastError
 			require.Equal(t, want, s)
 
 			a.holds(two)
@@ -116,8 +120,13 @@ func TestFailedReloadKeepsTheGenerationAndSaysSo(t *testing.T) {
 			report, err = part.Reload(t.Context())
 			require.NoError(t, err)
 			require.Equal(t, ReloadReport{Part: "address:default", Generation: 2, Entries: 1, Added: 1, Removed: 1}, report)
-			require.Equal(t, Status{Part: "address:default", Generation: 2, Entries: 1, LoadedAt: c.now(), LastAttempt: c.now()}, part.Status())
-			require.Equal(t, uint64(2), part.Table().Generation())
+			s = part.Status()
+			require.NotEqual(t, want.Digest, s.Digest)
+			require.Equal(t, Status{
+				Part: "address:default", Generation: 2, Entries: 1, Digest: s.Digest,
+				LoadedAt: c.now(), VerifiedAt: c.now(), LastAttempt: c.now(),
+			}, s)
+			require.Equal(t, uint64(2), part.Current().Generation())
 			require.False(t, allows(part, "192.0.2.1"))
 			require.True(t, allows(part, "192.0.2.2"))
 		})
@@ -145,14 +154,14 @@ func TestOpenFailsWithEveryError(t *testing.T) {
 
 	_, err = Open(t.Context(), Config{Partitions: []PartitionConfig{
 		inMemory(one), inMemory(two), {Name: "empty"}, {Name: "nil", Sources: []AddressSource{nil}},
-		{Name: DefaultPartition, Sources: []AddressSource{AddressRows{}}},
+		{Name: defaultPartition, Sources: []AddressSource{AddressRows{}}},
 	}})
-	require.EqualError(t, err, `sipacl: partition "default": defined twice
-sipacl: partition "empty": want a source
-sipacl: partition "nil": want a source
-sipacl: partition "default": defined twice`)
+	require.EqualError(t, err, `sipacl: address:default: defined twice
+sipacl: address:empty: want a source
+sipacl: address:nil: want a source
+sipacl: address:default: defined twice`)
 
-	_, err = NewPartition(t.Context(), PartitionConfig{})
+	_, err = newPartition(t.Context(), PartitionConfig{})
 	require.Error(t, err)
 }
 
@@ -185,7 +194,7 @@ func TestDatabaseTroubleKeepsTheGeneration(t *testing.T) {
 	db := fakedb.Open(t)
 	columns := []string{"id", "grp", "ip", "mask", "port", "proto", "pattern", "context_info"}
 	db.Set("address", columns, []any{1, 1, "192.0.2.1", 32, 0, "any", nil, nil})
-	part, err := NewPartition(t.Context(), PartitionConfig{Sources: []AddressSource{OpenSIPSAddresses(db.SQL())}})
+	part, err := newPartition(t.Context(), PartitionConfig{Sources: []AddressSource{OpenSIPSAddresses(db.SQL())}})
 	require.NoError(t, err)
 	kept := func(err error, why string) {
 		t.Helper()
@@ -280,7 +289,7 @@ func TestReloadShowsWhatWasCommittedBeforeIt(t *testing.T) {
 			}
 		}
 	})
-	part, err := NewPartition(t.Context(), PartitionConfig{Sources: []AddressSource{source}})
+	part, err := newPartition(t.Context(), PartitionConfig{Sources: []AddressSource{source}})
 	require.NoError(t, err)
 	group := func(table *Table, i int) GroupID {
 		return table.AddressGroup(Source{addr(fmt.Sprintf("192.0.2.%d", i)), 5060, ProtoUDP}).Group
@@ -299,7 +308,7 @@ func TestReloadShowsWhatWasCommittedBeforeIt(t *testing.T) {
 					return
 				default:
 				}
-				table := part.Table()
+				table := part.Current()
 				g := group(table, 0)
 				if g < last || table.Generation() < generation || group(table, 19) != g || part.Status().Generation < table.Generation() {
 					t.Errorf("a reader saw group %d after %d, generation %d after %d", g, last, table.Generation(), generation)
@@ -318,7 +327,7 @@ func TestReloadShowsWhatWasCommittedBeforeIt(t *testing.T) {
 				if _, err := part.Reload(t.Context()); err != nil {
 					t.Error(err)
 				}
-				if g := group(part.Table(), 7); int64(g) < mine {
+				if g := group(part.Current(), 7); int64(g) < mine {
 					t.Errorf("committed %d, in service %d", mine, g)
 				}
 			}
@@ -341,28 +350,28 @@ func TestSnapshotIsOneGenerationOfEveryPart(t *testing.T) {
 	_, err := p.Reload(t.Context(), "address:a")
 	require.NoError(t, err)
 	mid := p.Snapshot()
-	require.Same(t, old.Table(pb), mid.Table(pb), "the other part is shared")
+	require.Same(t, pb.At(old), pb.At(mid), "the other part is shared")
 	_, err = p.Reload(t.Context())
 	require.NoError(t, err)
 
-	require.Equal(t, []uint64{1, 1}, []uint64{old.Table(pa).Generation(), old.Table(pb).Generation()})
-	require.Equal(t, []uint64{2, 1}, []uint64{mid.Table(pa).Generation(), mid.Table(pb).Generation()})
-	require.Equal(t, []uint64{3, 2}, []uint64{pa.Table().Generation(), pb.Table().Generation()})
-	require.True(t, old.Table(pb).CheckAddress(Query{Group: 1, Addr: addr("192.0.2.1")}).Allowed, "an old one stays valid")
-	added, removed := Diff(old.Table(pb), pb.Table())
+	require.Equal(t, []uint64{1, 1}, []uint64{pa.At(old).Generation(), pb.At(old).Generation()})
+	require.Equal(t, []uint64{2, 1}, []uint64{pa.At(mid).Generation(), pb.At(mid).Generation()})
+	require.Equal(t, []uint64{3, 2}, []uint64{pa.Current().Generation(), pb.Current().Generation()})
+	require.True(t, pb.At(old).CheckAddress(Query{Group: 1, Addr: addr("192.0.2.1")}).Allowed, "an old one stays valid")
+	added, removed := Diff(pb.At(old), pb.Current())
 	require.Equal(t, []AddressRow{two, two}, added)
 	require.Equal(t, []AddressRow{one}, removed)
 }
 
 // A handle asks only the snapshots of its own Permissions.
 func TestSnapshotOfOtherPermissionsRefuses(t *testing.T) {
-	mine, other := MustPartition(one), MustPartition(one)
-	require.NotNil(t, mine.perm.Snapshot().Table(mine))
-	require.Nil(t, mine.perm.Snapshot().Table(other))
-	require.Nil(t, mine.perm.Snapshot().Table(nil))
-	require.Nil(t, mine.perm.Snapshot().Table(&Partition{}))
-	require.Nil(t, (*Snapshot)(nil).Table(mine))
-	require.Nil(t, (&Snapshot{}).Table(&Partition{}))
+	mine, other := mustPartition(one), mustPartition(one)
+	require.NotNil(t, mine.At(mine.p.perm.Snapshot()))
+	require.Nil(t, other.At(mine.p.perm.Snapshot()))
+	require.Nil(t, mine.At(other.p.perm.Snapshot()))
+	require.Nil(t, Partition{}.At(mine.p.perm.Snapshot()))
+	require.Nil(t, mine.At(nil))
+	require.Nil(t, Partition{}.At(&Snapshot{}))
 }
 
 func TestNilAndZeroPermissions(t *testing.T) {
@@ -384,27 +393,29 @@ func TestUnknownNamesAreErrors(t *testing.T) {
 		q, err := p.Partition(name)
 		require.ErrorIs(t, err, ErrUnknown, name)
 		require.ErrorContains(t, err, name)
-		require.Nil(t, q)
+		require.Zero(t, q)
+		require.ErrorContains(t, err, "known: default, trunks")
 	}
 	for _, name := range []string{"trunks", "", "address:", "rules:trunks"} {
 		reports, err := p.Reload(t.Context(), "address:trunks", name)
 		require.ErrorIs(t, err, ErrUnknown, name)
 		require.Empty(t, reports)
+		require.ErrorContains(t, err, "known: address:default, address:trunks")
 	}
 	require.Equal(t, uint64(1), part1(t, p, "trunks").Status().Generation, "nothing was loaded")
-	require.Same(t, part1(t, p, ""), part1(t, p, DefaultPartition))
+	require.Equal(t, part1(t, p, ""), part1(t, p, defaultPartition))
 	names := []string{}
 	for q := range p.Partitions() {
 		names = append(names, q.Name())
 	}
-	require.Equal(t, []string{"default", "trunks"}, names)
+	require.Equal(t, []string{"address:default", "address:trunks"}, names)
 	reports, err := p.Reload(t.Context(), "address:trunks")
 	require.NoError(t, err)
 	require.Len(t, reports, 1)
 	require.Equal(t, uint64(2), reports[0].Generation)
 }
 
-func TestReloadOfAllGoesOnAfterAFailure(t *testing.T) {
+func TestReloadOfSeveralIsAllOrNone(t *testing.T) {
 	var a, b adjustable
 	a.holds(one)
 	b.holds(one)
@@ -412,11 +423,13 @@ func TestReloadOfAllGoesOnAfterAFailure(t *testing.T) {
 	a.fails(errors.New("boom"))
 	reports, err := p.Reload(t.Context())
 	require.EqualError(t, err, "sipacl: address:a: boom")
-	require.Len(t, reports, 1)
-	require.Equal(t, "address:b", reports[0].Part)
+	require.Empty(t, reports)
 	status := p.Status()
 	require.EqualError(t, status[0].LastError, "boom")
-	require.NoError(t, status[1].LastError)
+	require.EqualError(t, status[1].LastError, "loaded and held back: sipacl: address:a: boom")
+	require.Equal(t, uint64(1), status[1].Generation)
+	_, err = p.Reload(t.Context(), "address:b")
+	require.NoError(t, err, "alone it is exchanged")
 }
 
 func TestSubscribersHearOfEachSwapUntilTheyStop(t *testing.T) {
@@ -434,15 +447,15 @@ func TestSubscribersHearOfEachSwapUntilTheyStop(t *testing.T) {
 	reload()
 	a.fails(errors.New("boom"))
 	reload()
-	require.Equal(t, []string{"address:a 2", "address:b 2", "address:b 3"}, all, "a failed load is no swap")
-	require.Equal(t, []string{"address:b 2", "address:b 3"}, onlyB)
+	require.Equal(t, []string{"address:a 2", "address:b 2"}, all, "a failed load is no swap")
+	require.Equal(t, []string{"address:b 2"}, onlyB)
 	stopAll()
 	stopAll()
 	reload()
 	stopB()
 	reload()
-	require.Len(t, all, 3)
-	require.Len(t, onlyB, 3)
+	require.Len(t, all, 2)
+	require.Len(t, onlyB, 1)
 }
 
 // What the application gives may ask back: a subscriber, a log handler.
@@ -511,20 +524,20 @@ func TestSourcesAreJoinedInOrder(t *testing.T) {
 	sources[0] = nil // the configuration was taken over
 	_, err := part.Reload(t.Context())
 	require.NoError(t, err)
-	require.Equal(t, 3, part.Table().Len())
-	require.Equal(t, []AddressRow{first, two, second}, slices.Collect(part.Table().Rows()))
+	require.Equal(t, 3, part.Current().Len())
+	require.Equal(t, []AddressRow{first, two, second}, slices.Collect(part.Current().Rows()))
 }
 
 func TestStatusIsJSON(t *testing.T) {
 	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	text, err := json.Marshal(Status{
-		Part: "address:default", Generation: 2, Entries: 3, LoadedAt: at, Age: 90 * time.Second,
-		LastAttempt: at.Add(time.Minute), LastError: errors.New("the database is down"),
+		Part: "address:default", Generation: 2, Entries: 3, Digest: "d1", LoadedAt: at, VerifiedAt: at.Add(time.Second), Age: 90 * time.Second,
+		FailingSince: at.Add(2 * time.Second), LastAttempt: at.Add(time.Minute), LastError: errors.New("the database is down"),
 		Names: []NameStatus{{Name: "gw.example.com", Addrs: []netip.Addr{netip.MustParseAddr("192.0.2.1")}, Err: errors.New("timeout")}},
 	})
 	require.NoError(t, err)
-	require.JSONEq(t, `{"part":"address:default","generation":2,"entries":3,"skipped":0,"loaded_at":"2026-01-02T03:04:05Z","age_seconds":90,
-		"last_attempt":"2026-01-02T03:05:05Z","last_error":"the database is down",
+	require.JSONEq(t, `{"part":"address:default","generation":2,"entries":3,"skipped":0,"digest":"d1","loaded_at":"2026-01-02T03:04:05Z","verified_at":"2026-01-02T03:04:06Z","age_seconds":90,
+		"failing_since":"2026-01-02T03:04:07Z","last_attempt":"2026-01-02T03:05:05Z","last_error":"the database is down",
 		"names":[{"name":"gw.example.com","addrs":["192.0.2.1"],"error":"timeout"}]}`, string(text))
 	text, err = json.Marshal(Status{Part: "acl"})
 	require.NoError(t, err)

@@ -159,17 +159,17 @@ func expiresNow(req *sip.Request) bool {
 
 // AllowRegister answers allow_register: may the user in To register the
 // Contacts of req? See [RuleSet.CheckRegister].
-func (r *Rules) AllowRegister(req *sip.Request) Decision { return r.RuleSet().CheckRegister(req) }
+func (r Rules) AllowRegister(req *sip.Request) Decision { return r.Current().CheckRegister(req) }
 
 // AllowRegisterWithPort answers allow_register_include_port; see
 // [RuleSet.AllowRegisterWithPort].
-func (r *Rules) AllowRegisterWithPort(req *sip.Request) Decision {
-	return r.RuleSet().CheckRegisterWithPort(req)
+func (r Rules) AllowRegisterWithPort(req *sip.Request) Decision {
+	return r.Current().CheckRegisterWithPort(req)
 }
 
 // ExplainRegister is AllowRegister with every rule recorded.
-func (r *Rules) ExplainRegister(req *sip.Request) Trace {
-	return explained(func(tr *ruleTrace) Decision { return r.RuleSet().checkRegister(req, branchURI, tr) })
+func (r Rules) ExplainRegister(req *sip.Request) Trace {
+	return explained(func(tr *ruleTrace) Decision { return r.Current().checkRegister(req, branchURI, tr) })
 }
 
 // HostNames says what a [Protector] does with a Contact that is a host name:
@@ -190,7 +190,7 @@ type ProtectConfig struct {
 	// Partition and Groups protect what an address table holds, whatever
 	// port, protocol and pattern its rows have. Without Groups the partition
 	// is not asked.
-	Partition *Partition
+	Partition Partition
 	Groups    []GroupID
 
 	HostNames HostNames
@@ -218,10 +218,10 @@ type Protector struct {
 
 // NewProtector checks cfg.
 func NewProtector(cfg ProtectConfig) (*Protector, error) {
-	if len(cfg.Prefixes) == 0 && (cfg.Partition == nil || len(cfg.Groups) == 0) {
+	if len(cfg.Prefixes) == 0 && (cfg.Partition.p == nil || len(cfg.Groups) == 0) {
 		return nil, errors.New("sipacl: protector: want prefixes, or a partition and groups")
 	}
-	if len(cfg.Groups) > 0 && cfg.Partition == nil {
+	if len(cfg.Groups) > 0 && cfg.Partition.p == nil {
 		return nil, errors.New("sipacl: protector: groups without a partition")
 	}
 	if cfg.HostNames > ResolveHostNames || cfg.HostNames == ResolveHostNames && cfg.Resolver == nil {
@@ -435,7 +435,7 @@ func (c *protection) asked(host string, q Query, what string) bool {
 	q.Any = AnyPort | AnyProto | AnySubject
 	for _, g := range c.cfg.Groups {
 		q.Group = g
-		switch d := c.cfg.Partition.CheckAddress(q); {
+		switch d := c.cfg.Partition.Current().CheckAddress(q); {
 		case d.Allowed:
 			return c.refuse(CauseProtected, host, what+" is protected")
 		case d.Cause != CauseNoAddress:

@@ -5,8 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"hash/fnv"
 	"io/fs"
+	"iter"
 	"slices"
 	"strings"
 
@@ -16,13 +16,13 @@ import (
 	"github.com/sipacl/sipacl/internal/rulefile"
 )
 
-// DefaultRules is the rule set meant when no name is given.
-const DefaultRules = "permissions"
+// defaultRules is the name of a rule set without one.
+const defaultRules = "permissions"
 
 // RulesConfig names one rule set, an allow and a deny file, and says how its
 // questions are answered.
 type RulesConfig struct {
-	Name string // the basename; "" is [DefaultRules]
+	Name string // the basename; "" is "permissions"
 	FS   fs.FS  // where the files are
 
 	AllowSuffix string // ".allow"; behind Name it gives the allow file
@@ -46,7 +46,7 @@ type RulesConfig struct {
 }
 
 func (c RulesConfig) withDefaults() RulesConfig {
-	c.Name = orDefault(c.Name, DefaultRules)
+	c.Name = orDefault(c.Name, defaultRules)
 	if c.AllowFile == "" && c.DenyFile == "" {
 		c.AllowFile = c.Name + orDefault(c.AllowSuffix, ".allow")
 		c.DenyFile = c.Name + orDefault(c.DenySuffix, ".deny")
@@ -74,7 +74,7 @@ type RuleSet struct {
 type ruleFile struct {
 	name   string
 	exists bool
-	sum    uint64 // of its text
+	source string // its text
 	rules  []rule
 	search searcher
 }
@@ -174,16 +174,6 @@ func (c compiler) expression(text string) Expression {
 	return e
 }
 
-// LoadRules reads the files of cfg. Every mistake in either is an error that
-// names file, line and column, and there is no RuleSet then.
-func LoadRules(cfg RulesConfig) (*RuleSet, error) {
-	rs, errs := loadRuleSet(cfg.withDefaults(), nil)
-	if err := errors.Join(errs...); err != nil {
-		return nil, err
-	}
-	return rs, nil
-}
-
 // loadRuleSet reads the generation that follows old.
 func loadRuleSet(cfg RulesConfig, old *RuleSet) (*RuleSet, []error) {
 	if cfg.FS == nil {
@@ -209,13 +199,6 @@ func loadRuleSet(cfg RulesConfig, old *RuleSet) (*RuleSet, []error) {
 	return rs, errs
 }
 
-// contentSum tells the texts of files apart.
-func contentSum(text []byte) uint64 {
-	h := fnv.New64a()
-	h.Write(text)
-	return h.Sum64()
-}
-
 func loadRuleFile(fsys fs.FS, name string, existed bool) (f ruleFile, errs []error) {
 	f.name = name
 	text, err := fs.ReadFile(fsys, name)
@@ -227,8 +210,8 @@ func loadRuleFile(fsys fs.FS, name string, existed bool) (f ruleFile, errs []err
 	case existed:
 		return f, []error{&LoadError{Origin: Origin{Name: name}, Err: errors.New("the file was there and is gone: to take its rules out of service, leave it empty")}}
 	}
-	f.sum = contentSum(text)
-	parsed, bad := rulefile.Parse(string(text))
+	f.source = string(text)
+	parsed, bad := rulefile.Parse(f.source)
 	for _, e := range bad {
 		errs = append(errs, &LoadError{Origin: Origin{Name: name, Line: e.Line, Col: e.Col}, Value: e.Found, Err: errors.New(e.Message())})
 	}
@@ -305,14 +288,15 @@ func (rs *RuleSet) Len() int {
 	return len(rs.allow.rules) + len(rs.deny.rules)
 }
 
-// Generation counts the loads of the rule set, from 1; 0 is that of one made
-// by [LoadRules].
+// Generation counts the loads of the rule set, from 1.
 func (rs *RuleSet) Generation() uint64 {
 	if rs == nil {
 		return 0
 	}
 	return rs.gen
 }
+
+func (rs *RuleSet) number(n uint64) { rs.gen = n }
 
 // idle answers what needs no look at the texts: nothing is loaded, or no rule
 // is.
@@ -577,190 +561,85 @@ func isHeader(name, long, compact string) bool {
 	return strings.EqualFold(name, long) || strings.EqualFold(name, compact)
 }
 
-// Rules is a rule set in service: the handle that request handlers keep. It
-// stays valid across reloads and is safe for concurrent use. The zero Rules
-// and a nil one refuse everything.
-//
-// Each check reads the [RuleSet] in service at that moment. To ask two
-// questions of one generation, take a [Snapshot] or the RuleSet first.
-type Rules struct {
-	name  string
-	perm  *Permissions
-	index int
-	part  *part
-}
+// Rules is a rule set in service: the handle that request handlers keep. The
+// zero Rules refuses everything.
+type Rules struct{ Part[RuleSet] }
 
 // NewRules loads one rule set that stands alone. A mistake in a file is an
 // error that says where, as all the others.
-func NewRules(ctx context.Context, cfg RulesConfig) (*Rules, error) {
+func NewRules(ctx context.Context, cfg RulesConfig) (Rules, error) {
 	perm, err := Open(ctx, Config{Rules: []RulesConfig{cfg}})
 	if err != nil {
-		return nil, err
+		return Rules{}, err
 	}
 	return perm.rules[0], nil
-}
-
-// MustRules is [NewRules] of an allow and a deny file in memory, for tests and
-// examples. It panics on an error.
-func MustRules(allow, deny string) *Rules {
-	r, err := NewRules(context.Background(), RulesConfig{FS: memFS{DefaultRules + ".allow": allow, DefaultRules + ".deny": deny}})
-	if err != nil {
-		panic(err)
-	}
-	return r
-}
-
-// memFS holds files in memory.
-type memFS map[string]string
-
-func (m memFS) ReadFile(name string) ([]byte, error) {
-	text, ok := m[name]
-	if !ok {
-		return nil, &fs.PathError{Op: "read", Path: name, Err: fs.ErrNotExist}
-	}
-	return []byte(text), nil
-}
-
-func (m memFS) Open(name string) (fs.File, error) {
-	return nil, &fs.PathError{Op: "open", Path: name, Err: errors.ErrUnsupported}
-}
-
-// Name returns the name of the rule set.
-func (r *Rules) Name() string {
-	if r == nil {
-		return ""
-	}
-	return r.name
-}
-
-// RuleSet returns the generation in service.
-func (r *Rules) RuleSet() *RuleSet {
-	if r == nil || r.perm == nil {
-		return nil
-	}
-	return r.perm.Snapshot().RuleSet(r)
 }
 
 // AllowRouting answers allow_routing: may req be forwarded to its Request-URI
 // and to branches, the further targets of a fork? One refused pair refuses.
 // See [RuleSet.CheckRouting].
-func (r *Rules) AllowRouting(req *sip.Request, branches ...sip.Uri) Decision {
-	return r.RuleSet().CheckRouting(req, branches...)
+func (r Rules) AllowRouting(req *sip.Request, branches ...sip.Uri) Decision {
+	return r.Current().CheckRouting(req, branches...)
 }
 
 // ExplainRouting is AllowRouting with every rule recorded.
-func (r *Rules) ExplainRouting(req *sip.Request, branches ...sip.Uri) Trace {
-	return explained(func(tr *ruleTrace) Decision { return r.RuleSet().checkRouting(req, branches, tr) })
+func (r Rules) ExplainRouting(req *sip.Request, branches ...sip.Uri) Trace {
+	return explained(func(tr *ruleTrace) Decision { return r.Current().checkRouting(req, branches, tr) })
 }
 
 // CheckRouting is AllowRouting without branches, in the shape that [Guard]
 // takes.
-func (r *Rules) CheckRouting(req *sip.Request) Decision { return r.AllowRouting(req) }
+func (r Rules) CheckRouting(req *sip.Request) Decision { return r.AllowRouting(req) }
 
 // Test is [RuleSet.Test] of the generation in service.
-func (r *Rules) Test(left, right string) Decision { return r.RuleSet().Test(left, right) }
+func (r Rules) Test(left, right string) Decision { return r.Current().Test(left, right) }
 
 // Explain is Test with every rule recorded.
-func (r *Rules) Explain(left, right string) Trace { return r.RuleSet().Explain(left, right) }
-
-// Reload reads both files anew and puts them in service together. On error
-// the generation in service stays. See [Permissions.Reload] for what
-// concurrent calls can rely on.
-func (r *Rules) Reload(ctx context.Context) (ReloadReport, error) {
-	if r == nil || r.perm == nil {
-		return ReloadReport{}, errNotOpened
-	}
-	return r.perm.reload(ctx, r.part)
-}
-
-// Status tells how fresh the generation in service is.
-func (r *Rules) Status() Status {
-	if r == nil || r.perm == nil {
-		return Status{}
-	}
-	return r.perm.status(r.part)
-}
-
-// OnReload calls f after each reload of these rules; see [Permissions.OnReload].
-func (r *Rules) OnReload(f func(ReloadReport)) (stop func()) {
-	if r == nil || r.perm == nil {
-		return func() {}
-	}
-	return r.perm.subscribe(r.part, f)
-}
+func (r Rules) Explain(left, right string) Trace { return r.Current().Explain(left, right) }
 
 // addRules makes the part of one rule set.
 func (p *Permissions) addRules(cfg RulesConfig) error {
 	cfg = cfg.withDefaults()
 	if _, err := p.Rules(cfg.Name); err == nil {
-		return fmt.Errorf("sipacl: rules %q: defined twice", cfg.Name)
+		return fmt.Errorf("sipacl: %s%s: defined twice", rulesKind, printable(cfg.Name))
 	}
-	i := len(p.rules)
-	part := p.addPart("rules:"+cfg.Name, func(context.Context) (loaded, error) {
-		return p.loadRules(i, cfg)
+	part := addPart(p, rulesKind+cfg.Name, func(_ context.Context, old *RuleSet) (loaded, error) {
+		return loadRules(old, cfg)
 	})
-	p.rules = append(p.rules, &Rules{name: cfg.Name, perm: p, index: i, part: part})
+	p.rules = append(p.rules, Rules{part})
 	return nil
 }
 
-// loadRules builds the next generation of rule set i.
-func (p *Permissions) loadRules(i int, cfg RulesConfig) (loaded, error) {
-	old := p.snap.Load().ruleSets[i]
+// loadRules builds the rule set that follows old.
+func loadRules(old *RuleSet, cfg RulesConfig) (l loaded, err error) {
 	rs, errs := loadRuleSet(cfg, old)
 	if err := errors.Join(errs...); err != nil {
 		return loaded{}, err
 	}
-	l := loaded{entries: rs.Len(), sum: rs.allow.sum*31 + rs.deny.sum}
+	l.gen, l.entries = rs, rs.Len()
 	if rs.Len() == 0 {
 		l.warnings = append(l.warnings, "no rule in "+cfg.AllowFile+" and "+cfg.DenyFile+": everything is allowed")
 	}
-	l.added, l.removed = diffRules(old, rs)
-	l.install = func(next *Snapshot, generation uint64) {
-		rs.gen = generation
-		next.ruleSets[i] = rs
+	for _, f := range []*ruleFile{&rs.allow, &rs.deny} {
+		l.content.rows.Flag(f.exists)
+		l.content.rows.Text(f.source)
 	}
+	l.added, l.removed = countDiff(old.bare(), rs.bare())
 	return l, nil
 }
 
-// diffRules counts the rules, as texts, that only one of the generations has.
-func diffRules(old, next *RuleSet) (added, removed int) {
-	count := map[string]int{}
-	tally := func(rs *RuleSet, n int) {
+// bare yields the rules as texts, each with its side of the decision.
+func (rs *RuleSet) bare() iter.Seq[[2]string] {
+	return func(yield func([2]string) bool) {
 		if rs == nil {
 			return
 		}
-		for _, f := range []*ruleFile{&rs.allow, &rs.deny} {
+		for side, f := range map[string]*ruleFile{"allow": &rs.allow, "deny": &rs.deny} {
 			for _, r := range f.rules {
-				count[f.name+"\n"+r.text] += n
+				if !yield([2]string{side, r.text}) {
+					return
+				}
 			}
 		}
 	}
-	tally(next, 1)
-	tally(old, -1)
-	for _, n := range count {
-		added += max(n, 0)
-		removed += max(-n, 0)
-	}
-	return added, removed
-}
-
-// Rules returns the handle of a rule set; "" is the default one. A name that
-// is not configured gives an error that wraps [ErrUnknown].
-func (p *Permissions) Rules(name string) (*Rules, error) {
-	name = orDefault(name, DefaultRules)
-	for _, r := range p.rules {
-		if r.name == name {
-			return r, nil
-		}
-	}
-	return nil, fmt.Errorf("sipacl: rules %q: %w", name, ErrUnknown)
-}
-
-// RuleSet returns the rule set of r in this snapshot; nil, which refuses
-// everything, if r is not of the Permissions the snapshot was taken from.
-func (s *Snapshot) RuleSet(r *Rules) *RuleSet {
-	if s == nil || r == nil || r.perm == nil || s.of != r.perm {
-		return nil
-	}
-	return s.ruleSets[r.index]
 }

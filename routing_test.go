@@ -24,7 +24,7 @@ var updateErrors = flag.Bool("update-errors", false, "write testdata/errors anew
 
 // loadText loads an allow and a deny file and gives the errors, a line each.
 func loadText(allow, deny string) (*RuleSet, string) {
-	rs, err := LoadRules(RulesConfig{FS: memFS{"permissions.allow": allow, "permissions.deny": deny}})
+	rs, err := loadRulesOf(RulesConfig{FS: memFS{"permissions.allow": allow, "permissions.deny": deny}})
 	if err != nil {
 		return nil, err.Error()
 	}
@@ -216,7 +216,7 @@ func TestExplainSaysWhatTheCheckSays(t *testing.T) {
 
 func TestAsSentComparesPlainTextsOnly(t *testing.T) {
 	files := memFS{"permissions.allow": `":5070$" : ALL`, "permissions.deny": "\"^sip:eve@example\\.net$\" : ALL\nALL : \"x\""}
-	rs, err := LoadRules(RulesConfig{FS: files, AsSent: true})
+	rs, err := loadRulesOf(RulesConfig{FS: files, AsSent: true})
 	require.NoError(t, err)
 	require.Equal(t, CauseAllowRule, rs.AllowRouting("sip:a@b:5070", "sip:x@h").Cause)
 	require.Equal(t, CauseDefault, rs.AllowRouting("sip:eve@example.net:5060", "sip:c@h").Cause)
@@ -224,7 +224,7 @@ func TestAsSentComparesPlainTextsOnly(t *testing.T) {
 
 func TestFirstBranchOnlyConcernsRoutingAlone(t *testing.T) {
 	files := memFS{"permissions.deny": `ALL : "@bad"`, "permissions.allow": `ALL : "^sip:ok@bad"`}
-	rs, err := LoadRules(RulesConfig{FS: files, FirstBranchOnly: true})
+	rs, err := loadRulesOf(RulesConfig{FS: files, FirstBranchOnly: true})
 	require.NoError(t, err)
 	require.True(t, rs.AllowRouting("sip:a@b", "sip:x@h", "sip:x@bad").Allowed)
 	require.False(t, rs.AllowRouting("sip:a@b", "sip:x@bad").Allowed)
@@ -233,7 +233,7 @@ func TestFirstBranchOnlyConcernsRoutingAlone(t *testing.T) {
 }
 
 func TestTheZeroSetAndANilHandleRefuse(t *testing.T) {
-	var none *Rules
+	var none Rules
 	req := mustRequest("REGISTER", "Contact: <sip:a@b>")
 	for _, d := range []Decision{
 		new(RuleSet).Test("a", "b"), (*RuleSet)(nil).AllowRouting("sip:a@b", "sip:c@d"), none.AllowRouting(req), none.AllowRegister(req),
@@ -242,7 +242,7 @@ func TestTheZeroSetAndANilHandleRefuse(t *testing.T) {
 	} {
 		require.Equal(t, Decision{Cause: CauseNotLoaded}, d)
 	}
-	require.Equal(t, CauseMalformed, MustRules("", "ALL : x").AllowRouting(nil).Cause)
+	require.Equal(t, CauseMalformed, mustRules("", "ALL : x").AllowRouting(nil).Cause)
 	_, err := none.Reload(t.Context())
 	require.Error(t, err)
 	require.Zero(t, none.Status())
@@ -266,7 +266,7 @@ func TestFilesByName(t *testing.T) {
 		{RulesConfig{Name: "any", AllowFile: "base.allow", DenyFile: "permissions.deny"}, "default"}, // rule-pair
 	} {
 		c.cfg.FS = files
-		rs, err := LoadRules(c.cfg)
+		rs, err := loadRulesOf(c.cfg)
 		require.NoError(t, err)
 		require.False(t, rs.Test(c.want, "x").Allowed, "%+v", c.cfg)
 		require.True(t, rs.Test("other", "x").Allowed, "%+v", c.cfg)
@@ -284,13 +284,13 @@ func TestFilesByName(t *testing.T) {
 		if c.cfg.FS == nil {
 			c.cfg.FS = files
 		}
-		_, err := LoadRules(c.cfg)
+		_, err := loadRulesOf(c.cfg)
 		require.ErrorContains(t, err, c.want, "%+v", c.cfg)
 		require.ErrorAs(t, err, new(*LoadError))
 	}
-	_, err := LoadRules(RulesConfig{})
+	_, err := loadRulesOf(RulesConfig{})
 	require.ErrorContains(t, err, "want a file system")
-	rs, err := LoadRules(RulesConfig{Name: "none", FS: files, Optional: true})
+	rs, err := loadRulesOf(RulesConfig{Name: "none", FS: files, Optional: true})
 	require.NoError(t, err)
 	require.Equal(t, CauseNoRules, rs.Test("a", "b").Cause)
 	_, err = Open(t.Context(), Config{Rules: []RulesConfig{{FS: files}, {FS: files, Name: "permissions"}}})
@@ -304,14 +304,14 @@ func TestReloadSwapsBothFilesOrNone(t *testing.T) {
 	}
 	r, err := NewRules(t.Context(), RulesConfig{FS: files, Optional: true})
 	require.NoError(t, err)
-	require.Equal(t, "permissions", r.Name())
-	old := r.RuleSet()
+	require.Equal(t, "rules:permissions", r.Name())
+	old := r.Current()
 
 	files["permissions.allow"] = &fstest.MapFile{Data: []byte("b : ALL\n")}
 	files["permissions.deny"] = &fstest.MapFile{Data: []byte("All : ALL\n")}
 	_, err = r.Reload(t.Context())
 	require.ErrorContains(t, err, "permissions.deny:1:1: found All")
-	require.Same(t, old, r.RuleSet())
+	require.Same(t, old, r.Current())
 	require.Error(t, r.Status().LastError)
 
 	files["permissions.deny"] = &fstest.MapFile{Data: []byte("ALL : ALL\nx : ALL\n")}
@@ -321,7 +321,7 @@ func TestReloadSwapsBothFilesOrNone(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, []ReloadReport{report}, told)
 	require.Equal(t, []int{2, 1, 3}, []int{report.Added, report.Removed, report.Entries})
-	require.Equal(t, uint64(2), r.RuleSet().Generation())
+	require.Equal(t, uint64(2), r.Current().Generation())
 	require.True(t, r.Test("b", "x").Allowed)
 	require.False(t, old.Test("b", "x").Allowed)
 
@@ -350,7 +350,7 @@ type brokenFS struct{ memFS }
 func (brokenFS) ReadFile(string) ([]byte, error) { return nil, fs.ErrPermission }
 
 func TestUnreadableFileIsNotAMissingOne(t *testing.T) {
-	_, err := LoadRules(RulesConfig{FS: brokenFS{}, Optional: true})
+	_, err := loadRulesOf(RulesConfig{FS: brokenFS{}, Optional: true})
 	require.ErrorIs(t, err, fs.ErrPermission)
 }
 
@@ -369,11 +369,11 @@ func TestSnapshotKeepsItsRules(t *testing.T) {
 	files["permissions.deny"] = &fstest.MapFile{Data: []byte("c : ALL\n")}
 	_, err = perm.Reload(t.Context(), "rules:permissions")
 	require.NoError(t, err)
-	require.False(t, snap.RuleSet(first).Test("a", "x").Allowed)
+	require.False(t, first.At(snap).Test("a", "x").Allowed)
 	require.True(t, first.Test("a", "x").Allowed)
-	require.False(t, snap.RuleSet(other).Test("b", "x").Allowed)
-	require.Nil(t, snap.RuleSet(MustRules("", "x : ALL")))
-	require.Nil(t, snap.RuleSet(nil))
+	require.False(t, other.At(snap).Test("b", "x").Allowed)
+	require.Nil(t, mustRules("", "x : ALL").At(snap))
+	require.Nil(t, Rules{}.At(snap))
 }
 
 // flipFS serves one of two pairs of files, never a mix of them.
@@ -409,7 +409,7 @@ func TestReadersBesideReloads(t *testing.T) {
 		go func() {
 			defer wg.Done()
 			for ctx.Err() == nil {
-				rs := r.RuleSet()
+				rs := r.Current()
 				even, odd := rs.Test("even", "x").Allowed, rs.Test("odd", "x").Allowed
 				if even == odd {
 					panic(fmt.Sprint("a mix of generations: ", even, odd))

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"slices"
 	"time"
 )
 
@@ -143,19 +142,17 @@ func (w *watch) look(run context.Context, p *Permissions, cfg RunConfig) {
 	ctx, cancel := context.WithTimeout(run, cfg.Timeout)
 	defer cancel()
 	began := p.clock()
-	var report ReloadReport
+	var reports []ReloadReport
 	err := w.part.flight.Alone(ctx, func(ctx context.Context) (err error) {
 		began = p.clock()
-		report, err = w.renew(ctx, p, cfg, began)
+		reports, err = w.renew(ctx, p, cfg, began)
 		return err
 	})
 	if run.Err() != nil && err != nil {
 		return // Run is over, and that is no fault of the source
 	}
 	p.attempted(w.part, began, err)
-	if report.Generation > 0 {
-		p.announce(w.part, report)
-	}
+	p.announce(reports)
 	switch {
 	case err == nil:
 		w.pause = 0
@@ -175,44 +172,70 @@ func jitter(d time.Duration) time.Duration {
 }
 
 // renew reads the part twice and publishes it if it changed and both reads
-// agree. The report is zero if it did not change.
-func (w *watch) renew(ctx context.Context, p *Permissions, cfg RunConfig, began time.Time) (report ReloadReport, err error) {
+// agree. There is no report if it did not change.
+func (w *watch) renew(ctx context.Context, p *Permissions, cfg RunConfig, began time.Time) (reports []ReloadReport, err error) {
 	q := w.part
 	version, err := q.versionNow(ctx)
 	if err != nil || version != "" && version == w.version && w.seen == p.status(q).Generation {
-		return report, err // of another generation, put in service by a Reload, the version is not known
+		return nil, err // of another generation, put in service by a Reload, the version is not known
 	}
 	first, err := q.loadSafely(ctx)
 	if err != nil {
-		return report, err
+		return nil, err
 	}
 	if first.sum != p.sum(q) {
 		second, err := w.again(ctx, cfg.Settle, first.sum)
 		if err != nil {
-			return report, err
+			return nil, err
 		}
 		if err := p.shrunk(q, second, cfg.MaxShrink); err != nil {
-			return report, err
+			return nil, err
 		}
-		report = p.publish(q, second, began)
+		reports = p.publish([]*part{q}, []loaded{second}, began)
+	} else {
+		p.unchanged(q, first)
 	}
 	w.version, w.seen = version, p.status(q).Generation
-	return report, nil
+	return reports, nil
 }
 
 // again reads the part once more, a moment later, and wants the same content.
-func (w *watch) again(ctx context.Context, moment time.Duration, sum uint64) (loaded, error) {
+func (w *watch) again(ctx context.Context, moment time.Duration, sum string) (loaded, error) {
 	if err := sleep(ctx, moment); err != nil {
 		return loaded{}, err
 	}
 	l, err := w.part.loadSafely(ctx)
-	if err == nil {
-		err = ctx.Err()
-	}
 	if err == nil && l.sum != sum {
 		err = ErrUnsettled
 	}
 	return l, err
+}
+
+// sum identifies the generation in service.
+func (p *Permissions) sum(q *part) string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return q.sum
+}
+
+// unchanged notes what a read of what is in service says of its names.
+func (p *Permissions) unchanged(q *part, l loaded) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	q.status.Names = l.names
+}
+
+// shrunk is the refusal of a generation that has lost more than the share most
+// of the rows in service. What names lead to comes and goes by itself, and
+// neither hides nor is a loss.
+func (p *Permissions) shrunk(q *part, l loaded, most float64) error {
+	p.mu.Lock()
+	was := q.status.Entries - q.resolved
+	p.mu.Unlock()
+	if lost := was - (l.entries - l.resolved); most > 0 && float64(lost) > most*float64(was) {
+		return fmt.Errorf("%w: %d of %d", ErrShrunk, lost, was)
+	}
+	return nil
 }
 
 func sleep(ctx context.Context, d time.Duration) error {
@@ -246,20 +269,4 @@ func versions[S any](sources []S) func(context.Context) (string, error) {
 		}
 		return joined, nil
 	}
-}
-
-// named returns the parts of these names, or all of them without names.
-func (p *Permissions) named(names []string) ([]*part, error) {
-	if len(names) == 0 {
-		return p.parts, nil
-	}
-	var parts []*part
-	for _, name := range names {
-		i := slices.IndexFunc(p.parts, func(q *part) bool { return q.name == name })
-		if i < 0 {
-			return nil, fmt.Errorf("sipacl: part %q: %w", name, ErrUnknown)
-		}
-		parts = append(parts, p.parts[i])
-	}
-	return parts, nil
 }

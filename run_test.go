@@ -69,14 +69,14 @@ func hosts(n int) (rows []AddressRow) {
 var quick = RunConfig{Interval: 5 * time.Millisecond, Settle: time.Millisecond}
 
 // running is a partition that Run watches until the test ends.
-func running(t *testing.T, cfg RunConfig, src AddressSource) (*Partition, *atomic.Int32) {
-	p, err := NewPartition(t.Context(), PartitionConfig{Sources: []AddressSource{src}})
+func running(t *testing.T, cfg RunConfig, src AddressSource) (Partition, *atomic.Int32) {
+	p, err := newPartition(t.Context(), PartitionConfig{Sources: []AddressSource{src}})
 	require.NoError(t, err)
 	var told atomic.Int32
 	p.OnReload(func(ReloadReport) { told.Add(1) })
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error)
-	go func() { ended <- p.perm.Run(ctx, cfg) }()
+	go func() { ended <- p.p.perm.Run(ctx, cfg) }()
 	t.Cleanup(func() {
 		cancel()
 		require.ErrorIs(t, <-ended, context.Canceled)
@@ -84,7 +84,7 @@ func running(t *testing.T, cfg RunConfig, src AddressSource) (*Partition, *atomi
 	return p, &told
 }
 
-func allowed(p *Partition, addr string) bool {
+func allowed(p Partition, addr string) bool {
 	return p.CheckAddress(Query{Group: 1, Addr: netip.MustParseAddr(addr)}).Allowed
 }
 
@@ -167,10 +167,16 @@ func TestRunKeepsTheLastGoodGenerationAndComesBack(t *testing.T) {
 }
 
 func TestRunWaitsLongerAfterErrors(t *testing.T) {
-	w := &watch{part: &part{name: "x", load: func(context.Context) (loaded, error) { return loaded{}, errors.New("down") }}}
-	perm, err := Open(t.Context(), Config{})
-	require.NoError(t, err)
-	w.part = perm.addPart("x", w.part.load)
+	down := false
+	p := must(NewPartition(t.Context(), AddressFunc(func(context.Context) iter.Seq2[AddressRow, error] {
+		return func(yield func(AddressRow, error) bool) {
+			if down {
+				yield(AddressRow{}, errors.New("down"))
+			}
+		}
+	})))
+	down = true
+	perm, w := p.p.perm, &watch{part: p.p}
 	cfg := RunConfig{Interval: time.Second, Timeout: time.Second, MaxPause: 5 * time.Second}
 	for _, want := range []time.Duration{1, 2, 4, 5, 5} {
 		w.look(t.Context(), perm, cfg)
@@ -216,20 +222,20 @@ func TestRunTakesBackWhatAReloadTook(t *testing.T) {
 		src.version = version
 	}
 	set("1", host("192.0.2.1"))
-	p, err := NewPartition(t.Context(), PartitionConfig{Sources: []AddressSource{src}})
+	p, err := newPartition(t.Context(), PartitionConfig{Sources: []AddressSource{src}})
 	require.NoError(t, err)
-	w := &watch{part: p.part}
+	w := &watch{part: p.p}
 	cfg := RunConfig{Interval: time.Second, Timeout: time.Second, Settle: time.Millisecond}
-	w.look(t.Context(), p.perm, cfg)
+	w.look(t.Context(), p.p.perm, cfg)
 	set("2", host("192.0.2.2"))
 	_, err = p.Reload(t.Context())
 	require.NoError(t, err)
 	set("1", host("192.0.2.1"))
-	w.look(t.Context(), p.perm, cfg)
+	w.look(t.Context(), p.p.perm, cfg)
 	require.True(t, allowed(p, "192.0.2.1"))
 	require.False(t, allowed(p, "192.0.2.2"))
 	reads := src.reads.Load()
-	w.look(t.Context(), p.perm, cfg)
+	w.look(t.Context(), p.p.perm, cfg)
 	require.Equal(t, reads, src.reads.Load())
 }
 
@@ -297,7 +303,7 @@ func TestSubscriberMayReload(t *testing.T) {
 func TestASlowSubscriberHoldsUpNobodyElse(t *testing.T) {
 	src := new(changing)
 	src.set(host("192.0.2.0"))
-	p, err := NewPartition(t.Context(), PartitionConfig{Sources: []AddressSource{src}})
+	p, err := newPartition(t.Context(), PartitionConfig{Sources: []AddressSource{src}})
 	require.NoError(t, err)
 	release := make(chan struct{})
 	p.OnReload(func(ReloadReport) { <-release })
@@ -321,12 +327,12 @@ func TestWhatKeepsChangingIsLookedAtLessAndLessOften(t *testing.T) {
 	src := AddressFunc(func(context.Context) iter.Seq2[AddressRow, error] {
 		return AddressRows{{Group: GroupID(n.Add(1)), Prefix: netip.MustParsePrefix("192.0.2.0/24")}}.Addresses(context.Background())
 	})
-	p, err := NewPartition(t.Context(), PartitionConfig{Sources: []AddressSource{src}})
+	p, err := newPartition(t.Context(), PartitionConfig{Sources: []AddressSource{src}})
 	require.NoError(t, err)
-	w := &watch{part: p.part}
+	w := &watch{part: p.p}
 	cfg := RunConfig{Interval: 5 * time.Millisecond, Timeout: time.Second, Settle: time.Millisecond, MaxPause: time.Second}
 	for _, want := range []time.Duration{1, 2, 4, 5, 5} {
-		w.look(t.Context(), p.perm, cfg)
+		w.look(t.Context(), p.p.perm, cfg)
 		require.ErrorIs(t, p.Status().LastError, ErrUnsettled)
 		require.Equal(t, want*time.Millisecond, w.pause)
 	}

@@ -26,7 +26,7 @@ func TestSoak(t *testing.T) {
 		t.Skip("takes a second or more")
 	}
 	src := &rotating{}
-	p, err := NewPartition(t.Context(), PartitionConfig{Sources: []AddressSource{src}})
+	p, err := newPartition(t.Context(), PartitionConfig{Sources: []AddressSource{src}})
 	require.NoError(t, err)
 	reload := func() {
 		_, err := p.Reload(t.Context())
@@ -97,7 +97,7 @@ func address(i uint32) netip.Addr {
 }
 
 // lookups asks for a while and returns how long each hundred took.
-func lookups(p *Partition, d time.Duration) (took []time.Duration) {
+func lookups(p Partition, d time.Duration) (took []time.Duration) {
 	for end, i := time.Now().Add(d), uint32(0); time.Now().Before(end); {
 		began := time.Now()
 		for range 100 {

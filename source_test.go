@@ -28,7 +28,7 @@ func golden(t *testing.T, file, text string) {
 	require.Equal(t, string(want), text)
 }
 
-func load(t testing.TB, s AddressSource) (*Table, error) { return NewTable(s.Addresses(t.Context())) }
+func load(t testing.TB, s AddressSource) (*Table, error) { return newTable(s.Addresses(t.Context())) }
 
 // dbAddress gives a database with OpenSIPS's table.
 func dbAddress(t testing.TB, rows ...[]any) *fakedb.DB {
@@ -248,7 +248,7 @@ func TestAddressFileEndsWithItsContext(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), -time.Second)
 	defer cancel()
 	f := AddressFile{FS: fstest.MapFS{"f": {Data: []byte(strings.Repeat("1 192.0.2.1\n", 5000))}}, Name: "f"}
-	_, err := NewTable(f.Addresses(ctx))
+	_, err := newTable(f.Addresses(ctx))
 	require.ErrorIs(t, err, context.DeadlineExceeded)
 }
 

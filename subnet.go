@@ -2,9 +2,9 @@ package sipacl
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
-	"hash/maphash"
 	"iter"
 	"net/netip"
 	"slices"
@@ -56,30 +56,41 @@ type nameRow struct {
 	key  rowindex.Key
 }
 
-// NewTable builds a table. Rows that are not valid, and errors among rows,
-// give one error that names them all, and no table. An error that is no
-// [*LoadError] ends the sequence.
-func NewTable(rows iter.Seq2[AddressRow, error]) (*Table, error) {
-	t, errs := buildTable(rows, 0)
-	for _, e := range errs {
-		if e, ok := e.(*LoadError); !ok || !e.Skipped {
-			return nil, errors.Join(errs...)
-		}
+// loadTable builds the table that follows old. n, if not nil, looks up host
+// names.
+func loadTable(ctx context.Context, old *Table, sources []AddressSource, n *names) (loaded, error) {
+	rows := join(ctx, sources, AddressSource.Addresses)
+	if n != nil {
+		rows = n.resolve(ctx, rows)
 	}
-	return t, nil
+	b := newTableBuilder(old.Len() + old.Len()/64)
+	l, err := b.load(rows)
+	if err != nil {
+		return loaded{}, err
+	}
+	if n != nil { // else rows may not have been read, and their names not used
+		l.resolved, l.names = n.rows, n.status()
+	}
+	diff(old, b.table, func(AddressRow) { l.added++ }, func(AddressRow) { l.removed++ })
+	return l, nil
 }
 
-// buildTable reads every row. Of the errors it returns, those that are
-// *LoadError with Skipped set did not keep the others from loading. expected
-// is how many rows there may be, which saves moving them about.
-func buildTable(rows iter.Seq2[AddressRow, error], expected int) (*Table, []error) {
-	b := tableBuilder{
+// newTableBuilder returns a builder for about so many rows, which saves moving
+// them about.
+func newTableBuilder(expected int) *tableBuilder {
+	b := &tableBuilder{
 		table:    &Table{patterns: []Pattern{{}}, rows: make([]row, 0, expected)},
 		patterns: map[string]uint32{},
 		notes:    map[note]uint32{},
 	}
 	b.index.Grow(expected)
+	return b
+}
+
+// load reads every row and finishes the table.
+func (b *tableBuilder) load(rows iter.Seq2[AddressRow, error]) (l loaded, err error) {
 	var errs []error
+	fatal := false
 	for r, err := range rows {
 		if err == nil {
 			err = b.add(r)
@@ -88,11 +99,21 @@ func buildTable(rows iter.Seq2[AddressRow, error], expected int) (*Table, []erro
 			continue
 		}
 		errs = append(errs, err)
+		if e, ok := err.(*LoadError); ok && e.Skipped {
+			l.skipped = append(l.skipped, e)
+			continue
+		}
+		fatal = true
 		if !errors.As(err, new(*LoadError)) {
 			break
 		}
 	}
-	return b.finish(), errs
+	if fatal {
+		return loaded{}, errors.Join(errs...)
+	}
+	t := b.finish()
+	l.gen, l.content, l.entries, l.warnings = t, b.content, t.Len(), t.suspect
+	return l, nil
 }
 
 type tableBuilder struct {
@@ -101,6 +122,7 @@ type tableBuilder struct {
 	texts    textset.Builder
 	notes    map[note]uint32
 	patterns map[string]uint32
+	content  content
 }
 
 func (b *tableBuilder) add(r AddressRow) error {
@@ -115,6 +137,7 @@ func (b *tableBuilder) add(r AddressRow) error {
 	if key.Pattern, err = b.pattern(&r); err != nil {
 		return err
 	}
+	b.digest(&r)
 	t := b.table
 	if r.Host == "" {
 		b.suspect(&r)
@@ -125,6 +148,21 @@ func (b *tableBuilder) add(r AddressRow) error {
 	b.index.Add(r.Prefix, key)
 	t.rows = append(room.Double(t.rows), row{line: uint32(r.Origin.Line), note: b.note(&r)})
 	return nil
+}
+
+// digest adds a row to what identifies the table.
+func (b *tableBuilder) digest(r *AddressRow) {
+	h := &b.content.rows
+	if r.resolved {
+		h = &b.content.rest
+	}
+	h.Number(uint64(r.Group))
+	h.Prefix(r.Prefix)
+	h.Text(r.Host)
+	h.Number(uint64(r.Port)<<8 | uint64(r.Proto))
+	h.Text(r.Pattern)
+	h.Text(r.Info)
+	b.content.at(r.Origin)
 }
 
 // pattern returns the index of the row's pattern in patterns.
@@ -226,14 +264,15 @@ func (t *Table) Len() int {
 	return len(t.rows)
 }
 
-// Generation counts the loads of the partition up to this table, from 1; it
-// is 0 for a table made with [NewTable].
+// Generation counts the loads of the partition up to this table, from 1.
 func (t *Table) Generation() uint64 {
 	if t == nil {
 		return 0
 	}
 	return t.gen
 }
+
+func (t *Table) number(n uint64) { t.gen = n }
 
 // CheckAddress reports whether a row matches q, and which. It allocates
 // nothing, takes no lock and reads no clock.
@@ -433,19 +472,6 @@ func (t *Table) bare(i int) AddressRow {
 	r := t.row(uint32(i))
 	r.Origin = Origin{}
 	return r
-}
-
-// tableSeed makes sums comparable within the process.
-var tableSeed = maphash.MakeSeed()
-
-// sum identifies the rows and their order.
-func (t *Table) sum() uint64 {
-	var h maphash.Hash
-	h.SetSeed(tableSeed)
-	for r := range t.Rows() {
-		maphash.WriteComparable(&h, r)
-	}
-	return h.Sum64()
 }
 
 // decide makes d the decision that row i matches.

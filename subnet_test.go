@@ -176,7 +176,7 @@ func compareTables(t *testing.T, data []byte) {
 	for i := range rows {
 		rows[i] = d.row(i + 1)
 	}
-	fast, err := NewTable(AddressRows(rows).Addresses(t.Context()))
+	fast, err := newTable(AddressRows(rows).Addresses(t.Context()))
 	require.NoError(t, err)
 	var slow slowTable
 	for _, r := range rows {
@@ -249,7 +249,7 @@ func prefix(s string) netip.Prefix { return netip.MustParsePrefix(s) }
 func addr(s string) netip.Addr     { return netip.MustParseAddr(s) }
 
 func mustTable(t testing.TB, rows ...AddressRow) *Table {
-	table, err := NewTable(AddressRows(rows).Addresses(t.Context()))
+	table, err := newTable(AddressRows(rows).Addresses(t.Context()))
 	require.NoError(t, err)
 	return table
 }
@@ -329,7 +329,7 @@ func TestMappedRowsAreUnmappedOrRefused(t *testing.T) {
 	d := table.CheckAddress(Query{Addr: addr("192.0.2.77")})
 	require.Equal(t, "192.0.2.0/24", d.Prefix.String())
 	for _, p := range []string{"::ffff:0:0/96", "::ffff:192.0.2.0/32", "::ffff:192.0.2.1/0"} {
-		_, err := NewTable(AddressRows{{Prefix: prefix(p)}}.Addresses(t.Context()))
+		_, err := newTable(AddressRows{{Prefix: prefix(p)}}.Addresses(t.Context()))
 		require.ErrorContains(t, err, "want more than 96", p)
 	}
 }
@@ -387,7 +387,7 @@ func TestExplainSaysWhatWasDifferent(t *testing.T) {
 
 func TestEveryBadRowIsNamed(t *testing.T) {
 	at := func(line int) Origin { return Origin{Name: "rows", Line: line} }
-	_, err := NewTable(AddressRows{
+	_, err := newTable(AddressRows{
 		{Origin: at(1)},
 		{Origin: at(2), Prefix: prefix("192.0.2.0/24"), Host: "example.com"},
 		{Origin: at(3), Host: "192.0.2.300"},
@@ -452,7 +452,7 @@ func TestKeptTextIsSmall(t *testing.T) {
 	before := heap()
 	var kept []string
 	for range 5 {
-		table, err := NewTable(func(yield func(AddressRow, error) bool) {
+		table, err := newTable(func(yield func(AddressRow, error) bool) {
 			for i := range 50_000 {
 				if !yield(AddressRow{Prefix: netip.PrefixFrom(host(i), 32), Info: fmt.Sprintf("customer %030d", i)}, nil) {
 					return
@@ -476,7 +476,7 @@ func TestManyRowsOfOnePrefix(t *testing.T) {
 			Group: GroupID(i * 7 % 100), Port: uint16(i), Prefix: netip.MustParsePrefix("0.0.0.0/0"), Origin: Origin{Line: i + 1},
 		})
 	}
-	table := MustPartition(rows...).Table()
+	table := mustPartition(rows...).Current()
 	addr := netip.MustParseAddr("192.0.2.1")
 	for port := range uint16(1000) {
 		for _, group := range []GroupID{0, 7, 99, 100} {

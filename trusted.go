@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"hash/fnv"
 	"iter"
 	"net/netip"
 	"slices"
@@ -66,7 +65,6 @@ type TrustedQuery struct {
 type TrustedTable struct {
 	byAddr map[netip.Addr][]trustedRow // highest priority first
 	rows   int
-	sum    uint64
 	gen    uint64
 }
 
@@ -75,16 +73,13 @@ type trustedRow struct {
 	from, target Expression // of non-empty texts
 }
 
-// NewTrustedTable builds a table. Rows that are not valid, and errors among
-// rows, give one error that names them all, and no table.
-func NewTrustedTable(rows iter.Seq2[TrustedRow, error]) (*TrustedTable, error) {
+// loadTrusted builds the table that follows old.
+func loadTrusted(ctx context.Context, old *TrustedTable, sources []TrustedSource) (l loaded, err error) {
 	t := &TrustedTable{byAddr: map[netip.Addr][]trustedRow{}}
-	hash := fnv.New64a()
 	var errs []error
-	for r, err := range rows {
+	for r, err := range join(ctx, sources, TrustedSource.Trusted) {
 		if err == nil {
-			err = t.add(r)
-			fmt.Fprintf(hash, "%v\x00", r)
+			err = t.add(r, &l.content)
 		}
 		if err == nil {
 			continue
@@ -95,16 +90,47 @@ func NewTrustedTable(rows iter.Seq2[TrustedRow, error]) (*TrustedTable, error) {
 		}
 	}
 	if len(errs) > 0 {
-		return nil, errors.Join(errs...)
+		return loaded{}, errors.Join(errs...)
 	}
 	for _, list := range t.byAddr {
 		slices.SortStableFunc(list, func(a, b trustedRow) int { return cmp.Compare(b.Priority, a.Priority) })
 	}
-	t.sum = hash.Sum64()
-	return t, nil
+	l.gen, l.entries = t, t.rows
+	l.added, l.removed = countDiff(old.bare(), t.bare())
+	return l, nil
 }
 
-func (t *TrustedTable) add(r TrustedRow) error {
+// bare yields the rows without their origin, in no order.
+func (t *TrustedTable) bare() iter.Seq[TrustedRow] {
+	return func(yield func(TrustedRow) bool) {
+		if t == nil {
+			return
+		}
+		for _, list := range t.byAddr {
+			for _, r := range list {
+				r.Origin = Origin{}
+				if !yield(r.TrustedRow) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// digest adds a row to what identifies the table.
+func (r TrustedRow) digest(c *content) {
+	h := &c.rows
+	h.Addr(r.Source)
+	h.Number(uint64(r.Proto))
+	h.Text(r.From)
+	h.Text(r.Target)
+	h.Flag(r.NoTag)
+	h.Text(r.Tag)
+	h.Number(uint64(r.Priority))
+	c.at(r.Origin)
+}
+
+func (t *TrustedTable) add(r TrustedRow, c *content) error {
 	bad := func(column, value string, err error) error {
 		return &LoadError{Origin: r.Origin, Column: column, Value: value, Err: err}
 	}
@@ -130,6 +156,7 @@ func (t *TrustedTable) add(r TrustedRow) error {
 	if len(errs) > 0 {
 		return errors.Join(errs...)
 	}
+	r.digest(c)
 	row.Source = plainAddr(r.Source)
 	t.byAddr[row.Source] = append(t.byAddr[row.Source], row)
 	t.rows++
@@ -232,40 +259,44 @@ func (r TrustedRow) String() string {
 }
 
 // Trusted is a trusted table in service: the handle that request handlers
-// keep. It stays valid across reloads and is safe for concurrent use. The zero
-// Trusted and a nil one refuse everything.
-type Trusted struct {
-	perm *Permissions
-	part *part
-}
+// keep. The zero Trusted refuses everything.
+type Trusted struct{ Part[TrustedTable] }
 
 // NewTrusted loads a trusted table that stands alone. A bad row is an error
 // that names it, as all the others.
-func NewTrusted(ctx context.Context, sources ...TrustedSource) (*Trusted, error) {
+func NewTrusted(ctx context.Context, sources ...TrustedSource) (Trusted, error) {
 	if len(sources) == 0 {
-		return nil, errors.New("sipacl: trusted: want a source")
+		return Trusted{}, errors.New("sipacl: trusted: want a source")
 	}
 	perm, err := Open(ctx, Config{Trusted: sources})
 	if err != nil {
-		return nil, err
+		return Trusted{}, err
 	}
 	return perm.trusted, nil
 }
 
-// Table returns the generation in service.
-func (t *Trusted) Table() *TrustedTable {
-	if t == nil || t.perm == nil {
+// addTrusted makes the part of the trusted table.
+func (p *Permissions) addTrusted(sources []TrustedSource) error {
+	if len(sources) == 0 {
 		return nil
 	}
-	return t.perm.Snapshot().Trusted()
+	if slices.Contains(sources, nil) {
+		return errors.New("sipacl: trusted: want a source")
+	}
+	sources = slices.Clone(sources)
+	p.trusted.Part = addPart(p, "trusted", func(ctx context.Context, old *TrustedTable) (loaded, error) {
+		return loadTrusted(ctx, old, sources)
+	})
+	p.trusted.p.version = versions(sources)
+	return nil
 }
 
 // CheckTrusted is [TrustedTable.CheckTrusted] of the generation in service.
-func (t *Trusted) CheckTrusted(q TrustedQuery) Decision { return t.Table().CheckTrusted(q) }
+func (t Trusted) CheckTrusted(q TrustedQuery) Decision { return t.Current().CheckTrusted(q) }
 
 // AllowTrusted answers allow_trusted: does a row match the socket that req
 // came from, its protocol, and From and Request-URI as they were sent?
-func (t *Trusted) AllowTrusted(req *sip.Request) Decision {
+func (t Trusted) AllowTrusted(req *sip.Request) Decision {
 	q, err := TrustedQueryOf(req)
 	if err != nil {
 		return Decision{Cause: CauseNoSource}
@@ -294,72 +325,15 @@ func TrustedQueryOf(req *sip.Request) (TrustedQuery, error) {
 	return q, nil
 }
 
-// Reload loads the table anew and puts it in service. On error the generation
-// in service stays.
-func (t *Trusted) Reload(ctx context.Context) (ReloadReport, error) {
-	if t == nil || t.perm == nil {
-		return ReloadReport{}, errNotOpened
-	}
-	return t.perm.reload(ctx, t.part)
-}
-
-// Status tells how fresh the generation in service is.
-func (t *Trusted) Status() Status {
-	if t == nil || t.perm == nil {
-		return Status{}
-	}
-	return t.perm.status(t.part)
-}
-
-// Trusted returns the trusted table in this snapshot; nil, which refuses
-// everything, if none is configured.
-func (s *Snapshot) Trusted() *TrustedTable {
-	if s == nil {
-		return nil
-	}
-	return s.trusted
-}
-
-// Trusted returns the handle of the trusted table; nil, which refuses
-// everything, if none is configured.
-func (p *Permissions) Trusted() *Trusted {
-	if p == nil {
-		return nil
-	}
-	return p.trusted
-}
-
-// addTrusted makes the part of the trusted table.
-func (p *Permissions) addTrusted(sources []TrustedSource) error {
-	if len(sources) == 0 {
-		return nil
-	}
-	if slices.Contains(sources, nil) {
-		return errors.New("sipacl: trusted: want a source")
-	}
-	sources = slices.Clone(sources)
-	part := p.addPart("trusted", func(ctx context.Context) (loaded, error) {
-		t, err := NewTrustedTable(join(ctx, sources, TrustedSource.Trusted))
-		if err != nil {
-			return loaded{}, err
-		}
-		return loaded{entries: t.Len(), sum: t.sum, install: func(next *Snapshot, generation uint64) {
-			t.gen = generation
-			next.trusted = t
-		}}, nil
-	})
-	p.trusted = &Trusted{perm: p, part: part}
-	return nil
-}
-
-// Generation counts the loads of the table, from 1; 0 is that of one made by
-// [NewTrustedTable].
+// Generation counts the loads of the table, from 1.
 func (t *TrustedTable) Generation() uint64 {
 	if t == nil {
 		return 0
 	}
 	return t.gen
 }
+
+func (t *TrustedTable) number(n uint64) { t.gen = n }
 
 // SQLTrusted reads a trusted table through database/sql. Every name can be
 // changed; "" means the default given here, and [NoColumn] that the table

@@ -12,9 +12,9 @@ import (
 )
 
 func trustedOf(t *testing.T, rows ...TrustedRow) *TrustedTable {
-	table, err := NewTrustedTable(TrustedRows(rows).Trusted(t.Context()))
+	trusted, err := NewTrusted(t.Context(), TrustedRows(rows))
 	require.NoError(t, err)
-	return table
+	return trusted.Current()
 }
 
 func TestTrustedRows(t *testing.T) {
@@ -92,7 +92,7 @@ func TestTrustedTableFromADatabase(t *testing.T) {
 	for i, want := range []string{"id 1: src_ip", "id 1: proto", "id 1: priority", "id 2: src_ip", "id 2: proto"} {
 		require.Contains(t, lines[i], want)
 	}
-	require.True(t, trusted.Table().Len() == 2 && trusted.Status().LastError != nil)
+	require.True(t, trusted.Current().Len() == 2 && trusted.Status().LastError != nil)
 
 	db.Set("trusted", columns, []any{int64(4), "192.0.2.9", "udp", "[", `\(`, "", int64(0)})
 	_, err = trusted.Reload(t.Context())
@@ -103,8 +103,8 @@ func TestTrustedTableFromADatabase(t *testing.T) {
 	db.Set("old", []string{"src_ip", "proto", "from_pattern", "tag"}, []any{"192.0.2.1", "any", nil, nil})
 	trusted, err = NewTrusted(t.Context(), old)
 	require.NoError(t, err)
-	require.Equal(t, 1, trusted.Table().Len())
-	require.Equal(t, uint64(1), trusted.Table().Generation())
+	require.Equal(t, 1, trusted.Current().Len())
+	require.Equal(t, uint64(1), trusted.Current().Generation())
 
 	for _, bad := range []SQLTrusted{{}, {DB: db.SQL(), SourceCol: NoColumn}, {DB: db.SQL(), Table: "a;b"}, {DB: db.SQL(), Table: "none"}} {
 		_, err = NewTrusted(t.Context(), bad)

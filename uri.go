@@ -483,15 +483,15 @@ func (rs *RuleSet) CheckReferTo(req *sip.Request) (d Decision) {
 
 // AllowURI answers allow_uri: may the caller in From reach uri? See
 // [RuleSet.AllowURI].
-func (r *Rules) AllowURI(req *sip.Request, uri string) Decision {
-	return r.RuleSet().CheckURI(req, uri)
+func (r Rules) AllowURI(req *sip.Request, uri string) Decision {
+	return r.Current().CheckURI(req, uri)
 }
 
 // ExplainURI is AllowURI with every rule recorded.
-func (r *Rules) ExplainURI(req *sip.Request, uri string) Trace {
-	return explained(func(tr *ruleTrace) Decision { return r.RuleSet().checkURI(req, uri, tr) })
+func (r Rules) ExplainURI(req *sip.Request, uri string) Trace {
+	return explained(func(tr *ruleTrace) Decision { return r.Current().checkURI(req, uri, tr) })
 }
 
 // AllowReferTo asks AllowURI about every Refer-To of req, as the text that
 // [PlainURI] makes of it. It has the shape that [Guard] takes.
-func (r *Rules) AllowReferTo(req *sip.Request) Decision { return r.RuleSet().CheckReferTo(req) }
+func (r Rules) AllowReferTo(req *sip.Request) Decision { return r.Current().CheckReferTo(req) }

@@ -85,7 +85,7 @@ func TestReferToReadsBothFormsAndAllFields(t *testing.T) {
 }
 
 func TestAllowReferTo(t *testing.T) {
-	r := MustRules("", `ALL : "^sip:900"`)
+	r := mustRules("", `ALL : "^sip:900"`)
 	for fields, want := range map[string]Cause{
 		"Refer-To: <sip:100@h>":                     CauseDefault,
 		"Refer-To: <sips:900@h;x>":                  CauseDenyRule,
@@ -98,15 +98,15 @@ func TestAllowReferTo(t *testing.T) {
 	} {
 		require.Equal(t, want.String(), r.AllowReferTo(mustRequest("REFER", fields)).Cause.String(), fields)
 	}
-	require.Equal(t, CauseNoRules, MustRules("", "").AllowReferTo(mustRequest("REFER", "")).Cause)
+	require.Equal(t, CauseNoRules, mustRules("", "").AllowReferTo(mustRequest("REFER", "")).Cause)
 }
 
 func TestAllowURIComparesTheTextAsItStands(t *testing.T) {
-	r := MustRules("", `ALL : "^<sip:x>$", "^$", "^sips:bob@h$"`)
+	r := mustRules("", `ALL : "^<sip:x>$", "^$", "^sips:bob@h$"`)
 	req := mustRequest("INVITE", "")
 	for uri, want := range map[string]bool{"<sip:x>": false, "": false, "sips:bob@H:5061": false, "sip:bob@h": true, "no URI": true, "\x00": false} {
 		require.Equal(t, want, r.AllowURI(req, uri).Allowed, "%q", uri)
-		require.Equal(t, want, r.RuleSet().AllowURI("sip:alice@example.com", uri).Allowed, "%q", uri)
+		require.Equal(t, want, r.Current().AllowURI("sip:alice@example.com", uri).Allowed, "%q", uri)
 		require.Equal(t, r.AllowURI(req, uri), r.ExplainURI(req, uri).Decision)
 	}
 }
@@ -117,7 +117,7 @@ func FuzzURITexts(f *testing.F) {
 	} {
 		f.Add(s)
 	}
-	rs, errs := LoadRules(RulesConfig{FS: memFS{"permissions.deny": `ALL : "@gw\.example$"`}})
+	rs, errs := loadRulesOf(RulesConfig{FS: memFS{"permissions.deny": `ALL : "@gw\.example$"`}})
 	require.NoError(f, errs)
 	f.Fuzz(func(t *testing.T, s string) {
 		canonical := canonicalText(s, false)

@@ -1,0 +1,80 @@
+package sipacl
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"iter"
+)
+
+// What tests make in one line. A mistake in a test panics.
+
+func must[T any](v T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return v
+}
+
+func mustPartition(rows ...AddressRow) Partition {
+	return must(NewPartition(context.Background(), AddressRows(rows)))
+}
+
+func mustRules(allow, deny string) Rules {
+	return must(NewRules(context.Background(), RulesConfig{FS: memFS{"permissions.allow": allow, "permissions.deny": deny}}))
+}
+
+func mustACL(name string, lines ...string) *ACL {
+	return must(NewACL(name, must(ParseACLRules(lines...))...))
+}
+
+// newTable builds a table that is in service nowhere.
+func newTable(rows iter.Seq2[AddressRow, error]) (*Table, error) {
+	l, err := newTableBuilder(0).load(rows)
+	if err != nil {
+		return nil, err
+	}
+	return l.gen.(*Table), nil
+}
+
+// loadRulesOf loads a rule set that is in service nowhere.
+func loadRulesOf(cfg RulesConfig) (*RuleSet, error) {
+	rs, errs := loadRuleSet(cfg.withDefaults(), nil)
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
+	}
+	return rs, nil
+}
+
+// memFS holds files in memory.
+type memFS map[string]string
+
+func (m memFS) ReadFile(name string) ([]byte, error) {
+	text, ok := m[name]
+	if !ok {
+		return nil, &fs.PathError{Op: "read", Path: name, Err: fs.ErrNotExist}
+	}
+	return []byte(text), nil
+}
+
+func (m memFS) Open(name string) (fs.File, error) {
+	return nil, &fs.PathError{Op: "open", Path: name, Err: errors.ErrUnsupported}
+}
+
+// newPartition loads one partition that stands alone.
+func newPartition(ctx context.Context, cfg PartitionConfig) (Partition, error) {
+	perm, err := Open(ctx, Config{Partitions: []PartitionConfig{cfg}})
+	if err != nil {
+		return Partition{}, err
+	}
+	return perm.partitions[0], nil
+}
+
+// newACLSet builds a set that is in service nowhere.
+func newACLSet(rows iter.Seq2[ACLRow, error]) (*ACLSet, error) {
+	l, err := loadACLSet(context.Background(), nil, []ACLSource{ACLFunc(func(context.Context) iter.Seq2[ACLRow, error] { return rows })})
+	if err != nil {
+		return nil, err
+	}
+	return l.gen.(*ACLSet), nil
+}
