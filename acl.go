@@ -125,7 +125,7 @@ func parseRule(sense Sense, item string) (ACLRule, error) {
 	case strings.ContainsAny(text, " \t"):
 		return ACLRule{}, fmt.Errorf("%q has a blank in it", shorten(item))
 	}
-	addr, err := ParseAddress(host)
+	addr, err := parseAddress(host)
 	if err != nil {
 		return ACLRule{}, err
 	}

@@ -81,8 +81,8 @@ type ACLs struct{ Part[ACLSet] }
 // every file and table. A name that one source defines hides the same name in
 // those after it, as acl.conf hides the realtime table.
 func NewACLs(ctx context.Context, sources ...ACLSource) (ACLs, error) {
-	if len(sources) == 0 {
-		return ACLs{}, errors.New("sipacl: acl: want a source")
+	if err := checkSources("acl", sources); err != nil {
+		return ACLs{}, err
 	}
 	perm, err := Open(ctx, Config{ACLs: sources})
 	if err != nil {
@@ -96,8 +96,8 @@ func (p *Permissions) addACLs(sources []ACLSource) error {
 	if len(sources) == 0 {
 		return nil
 	}
-	if slices.Contains(sources, nil) {
-		return errors.New("sipacl: acl: want a source")
+	if err := checkSources("acl", sources); err != nil {
+		return err
 	}
 	sources = slices.Clone(sources)
 	p.acls.Part = addPart(p, "acl", func(ctx context.Context, old *ACLSet) (loaded, error) {

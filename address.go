@@ -270,11 +270,11 @@ func (r AddressRow) String() string {
 	return string(b)
 }
 
-// ParseAddress reads an IPv4 or IPv6 literal as rows hold it: with blanks
+// parseAddress reads an IPv4 or IPv6 literal as rows hold it: with blanks
 // around it, IPv6 also in brackets. Nothing more lenient is an address
 // ("10.1", "010.0.0.1", a zone), see decision addr-literal.
 // The address is returned as written: an IPv4-mapped one stays mapped.
-func ParseAddress(s string) (netip.Addr, error) {
+func parseAddress(s string) (netip.Addr, error) {
 	t := strings.Trim(s, " \t")
 	if len(t) > 2 && t[0] == '[' && t[len(t)-1] == ']' && strings.Contains(t, ":") {
 		t = t[1 : len(t)-1]

@@ -110,7 +110,7 @@ func TestDecisionLiteral(t *testing.T) {
 	} {
 		refuses(t, openSIPSSource(t, openSIPSRow(1, bad)), "want an IPv4 or IPv6 address")
 		refuses(t, kamailioSource(t, kamailioRowOf(1, bad)), "want an IPv4 or IPv6 address")
-		_, err := ParseAddress(bad)
+		_, err := parseAddress(bad)
 		require.Error(t, err)
 	}
 	p := serves(t, openSIPSSource(t, openSIPSRow(1, " 10.0.0.1   "), openSIPSRow(1, "[2001:db8::1]", 128), openSIPSRow(1, "::ffff:10.0.0.2", 128)))
@@ -150,8 +150,7 @@ func TestDecisionBadRow(t *testing.T) {
 	}
 	require.Len(t, loadErrors(err), 3)
 
-	source.SkipBad = true
-	p := serves(t, source)
+	p := serves(t, SkipBad[AddressRow](source))
 	require.Equal(t, 2, rowOf(p, "10.0.0.2"))
 	require.Zero(t, rowOf(p, "10.0.0.1"))
 	require.Equal(t, 3, p.Status().Skipped)

@@ -42,7 +42,7 @@ func TestParseAddressIsStrict(t *testing.T) {
 		"[2001:db8::1]": "2001:db8::1", " [::1] ": "::1", "::ffff:192.0.2.1": "::ffff:192.0.2.1",
 		"0.0.0.0": "0.0.0.0", "::": "::",
 	} {
-		a, err := ParseAddress(s)
+		a, err := parseAddress(s)
 		require.NoError(t, err, s)
 		require.Equal(t, want, a.String())
 	}
@@ -51,11 +51,11 @@ func TestParseAddressIsStrict(t *testing.T) {
 		"10.0.0.0/8", "10.0.0.1:5060", "[10.0.0.1]", "[::1", "::1]", "[[::1]]", "[]", "[ ::1 ]", "[::1]:5060", "fe80::1%eth0", "fe80::1%25eth0",
 		"[fe80::1%eth0]", "10.0.0.1\x00", "10.0.0.1\n", "\uff11\uff10.0.0.1", "localhost", "::1::", "1:2:3:4:5:6:7:8:9", "::ffff:010.0.0.1",
 	} {
-		a, err := ParseAddress(s)
+		a, err := parseAddress(s)
 		require.Error(t, err, "%q", s)
 		require.Equal(t, netip.Addr{}, a)
 	}
-	_, err := ParseAddress(strings.Repeat("1", 1<<20))
+	_, err := parseAddress(strings.Repeat("1", 1<<20))
 	require.Less(t, len(err.Error()), 300)
 }
 
@@ -163,14 +163,14 @@ func FuzzParseAddress(f *testing.F) {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
-		a, err := ParseAddress(s)
+		a, err := parseAddress(s)
 		if err != nil {
 			require.Equal(t, netip.Addr{}, a)
 			require.Less(t, len(err.Error()), 1500)
 			return
 		}
 		require.True(t, a.IsValid() && a.Zone() == "")
-		b, err := ParseAddress(a.String())
+		b, err := parseAddress(a.String())
 		require.NoError(t, err)
 		require.Equal(t, a, b)
 		_, ok := hostName(strings.TrimSpace(s))

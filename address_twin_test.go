@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/sipacl/sipacl/internal/fakedb"
+	"github.com/sipacl/sipacl/internal/lines"
 	"github.com/stretchr/testify/require"
 )
 
@@ -34,7 +35,7 @@ func FuzzAddressRow(f *testing.F) {
 		same(t, source, original{kamailio: true}, modelCells{n: 1, group: grp, ip: ip, mask: mask, port: port})
 
 		line := strings.Join([]string{grp, ip, mask, port}, " ")
-		if strings.ContainsAny(line, "\n\ufeff") || len(line) > maxLine {
+		if strings.ContainsAny(line, "\n\ufeff") || len(line) > lines.Max {
 			return
 		}
 		file := fileSource(line)
@@ -106,9 +107,8 @@ func TestTwinOfTheModel(t *testing.T) {
 				cells[i].proto, cells[i].pattern = nil, nil
 			}
 		}
-		source.SkipBad = true
 		db.Set("address", columns, rows...)
-		p, model := serves(t, source), loadModel(of, allDecisions, cells)
+		p, model := serves(t, SkipBad[AddressRow](source)), loadModel(of, allDecisions, cells)
 		for range 40 {
 			q := modelQuery{group: int64(rnd.IntN(4)), port: int64(rnd.IntN(4)), ip: pick(twinAddresses), anyGroup: rnd.IntN(4) == 0}
 			if !of.kamailio {

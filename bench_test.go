@@ -40,8 +40,8 @@ const batch = 1 << 14
 
 var benchProtos = [...]Proto{0: ProtoAny, workload.UDP: ProtoUDP, workload.TCP: ProtoTCP, workload.TLS: ProtoTLS}
 
-func benchRows(rows []workload.Row) AddressRows {
-	all := make(AddressRows, len(rows))
+func benchRows(rows []workload.Row) []AddressRow {
+	all := make([]AddressRow, len(rows))
 	for i, r := range rows {
 		all[i] = AddressRow{
 			Group: GroupID(r.Group), Prefix: r.Prefix, Port: r.Port, Proto: benchProtos[r.Proto],
@@ -65,19 +65,19 @@ func benchQueries(asked []workload.Query) []Query {
 	return all
 }
 
-func benchTable(b *testing.B, rows AddressRows) *Table {
-	t, err := newTable(rows.Addresses(b.Context()))
+func benchTable(b *testing.B, rows []AddressRow) *Table {
+	t, err := newTable(Rows(rows...))
 	require.NoError(b, err)
 	return t
 }
 
 // scanned is a table that is asked by looking at every row.
 type scanned struct {
-	rows     AddressRows
+	rows     []AddressRow
 	patterns []Pattern
 }
 
-func newScanned(b *testing.B, rows AddressRows) scanned {
+func newScanned(b *testing.B, rows []AddressRow) scanned {
 	s := scanned{rows, make([]Pattern, len(rows))}
 	for i := range rows {
 		s.patterns[i] = mustPattern(b, rows[i].Pattern)
@@ -212,7 +212,7 @@ func BenchmarkBuild(b *testing.B) {
 func BenchmarkReload(b *testing.B) {
 	for _, n := range upTo(100_000, 1_000, 100_000, 1_000_000) {
 		rows := benchRows(workload.Table(n, 1))
-		p, err := newPartition(b.Context(), PartitionConfig{Sources: []AddressSource{rows}})
+		p, err := newPartition(b.Context(), PartitionConfig{Sources: []AddressSource{Rows(rows...)}})
 		require.NoError(b, err)
 		b.Run(fmt.Sprintf("rows=%d", n), func(b *testing.B) {
 			b.ReportAllocs()
@@ -406,7 +406,7 @@ func joinMember(u User, group string) string { return u.Name + "\x00" + u.Domain
 // and group, joined to one text for each question, to the row.
 func BenchmarkIsUserIn(b *testing.B) {
 	for _, n := range upTo(100_000, 1_000, 100_000, 1_000_000, 10_000_000) {
-		rows := MemberFunc(func(context.Context) iter.Seq2[Member, error] {
+		rows := RowFunc[Member](func(context.Context) iter.Seq2[Member, error] {
 			return func(yield func(Member, error) bool) {
 				for i := range n {
 					if !yield(Member{benchUser(i), "ld", Origin{Name: "grp", Line: i + 1, Unit: UnitID}}, nil) {
@@ -480,7 +480,7 @@ func BenchmarkExpression(b *testing.B) {
 func BenchmarkRequest(b *testing.B) {
 	const sources, group = 1024, 1
 	made := workload.Table(100_000, 1)
-	p, err := newPartition(b.Context(), PartitionConfig{Sources: []AddressSource{benchRows(made)}})
+	p, err := newPartition(b.Context(), PartitionConfig{Sources: []AddressSource{Rows(benchRows(made)...)}})
 	require.NoError(b, err)
 	choose := func(asked []workload.Query, allowed bool) (chosen []Source) {
 		for _, q := range asked {

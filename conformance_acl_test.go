@@ -132,7 +132,7 @@ func (c *aclCase) ours(t *testing.T) (answers [][][]bool, errs []error, sets []*
 	fsys := fstest.MapFS{}
 	sources := []ACLSource{ACLConf{FS: fsys}}
 	if c.Realtime != nil {
-		s := SQLACLs{DB: fakeACLs(t, c.columns(), c.Realtime.Rows), Table: "acls", SystemName: c.Options.Systemname}
+		s := SQLACLs{SQL: SQL{DB: fakeACLs(t, c.columns(), c.Realtime.Rows), Table: "acls"}, SystemName: c.Options.Systemname}
 		if !strings.Contains(strings.ToLower(c.Realtime.Schema), "rule_order") {
 			s.OrderCol = NoColumn
 		}

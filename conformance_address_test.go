@@ -214,7 +214,7 @@ func driverRow(values ...any) []any {
 // askAddress reads the address of a query: an address, whose zone does not
 // count, or the zero Addr.
 func askAddress(s string) netip.Addr {
-	a, err := ParseAddress(s)
+	a, err := parseAddress(s)
 	if err != nil {
 		a, _ = netip.ParseAddr(strings.Trim(s, " \t")) // with a zone
 	}
@@ -282,9 +282,7 @@ func (o openSIPSTable) recorded(t *testing.T) recordedTable {
 			}
 		},
 		source: func(skipBad bool) AddressSource {
-			s := OpenSIPSAddresses(db.SQL())
-			s.SkipBad = skipBad
-			return s
+			return skipBadIf(skipBad, OpenSIPSAddresses(db.SQL()))
 		},
 	}
 }
@@ -463,8 +461,8 @@ func (k kamailioTable) recorded(t *testing.T) recordedTable {
 		},
 		source: func(skipBad bool) AddressSource {
 			s := KamailioAddresses(db.SQL())
-			s.Names, s.SkipBad = true, skipBad
-			return s
+			s.Names = true
+			return skipBadIf(skipBad, s)
 		},
 	}
 }
@@ -501,7 +499,7 @@ func (k kamailioTable) recordedFile() recordedTable {
 			}
 		},
 		source: func(skipBad bool) AddressSource {
-			return AddressFile{FS: dir, Name: name, Names: true, SkipBad: skipBad}
+			return skipBadIf(skipBad, AddressFile{FS: dir, Name: name, Names: true})
 		},
 	}
 }
@@ -600,4 +598,11 @@ func (q kamailioQuery) recorded(build string) recordedAnswer {
 		a.info = &o.Tags[0]
 	}
 	return a
+}
+
+func skipBadIf(skipBad bool, s AddressSource) AddressSource {
+	if skipBad {
+		return SkipBad(s)
+	}
+	return s
 }

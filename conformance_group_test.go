@@ -49,7 +49,7 @@ func (q groupQuestion) user() (User, bool) {
 
 // member compares the answer of is_user_in: 1, -6 for no member, -1 for no user.
 func (q groupQuestion) member(t *testing.T, r *report, rows []Member, rc int) {
-	g, err := NewGroups(t.Context(), GroupConfig{Members: []MemberSource{MemberRows(rows)}, IgnoreDomain: !q.useDomain})
+	g, err := NewGroups(t.Context(), GroupConfig{Members: []MemberSource{Rows(rows...)}, IgnoreDomain: !q.useDomain})
 	require.NoError(t, err)
 	got := -1
 	if u, ok := q.user(); ok {
@@ -71,7 +71,7 @@ func (q groupQuestion) member(t *testing.T, r *report, rows []Member, rc int) {
 // groupClasses compares the answer of get_user_group. all is what the
 // original answered with multiple_gid=1; it shows at most so many.
 func (q groupQuestion) groupClasses(t *testing.T, r *report, want, all []ClassID, most int) {
-	g, err := NewGroups(t.Context(), GroupConfig{Classes: []ClassSource{ClassRows(q.classes)}, FirstOnly: q.firstOnly})
+	g, err := NewGroups(t.Context(), GroupConfig{Classes: []ClassSource{Rows(q.classes...)}, FirstOnly: q.firstOnly})
 	require.NoError(t, err)
 	var got []ClassID
 	if u, ok := q.user(); ok {
@@ -193,7 +193,7 @@ func conformOpenSIPSGroup(t *testing.T, r *report, lines iter.Seq[[]byte]) {
 				rows = append(rows, []any{row[0], plainNumber(row[1])})
 			}
 			db.Set("re_grp", []string{"reg_exp", "group_id"}, rows...)
-			_, err := NewGroups(t.Context(), GroupConfig{Classes: []ClassSource{SQLClasses{DB: db.SQL()}}})
+			_, err := NewGroups(t.Context(), GroupConfig{Classes: []ClassSource{SQLClasses{SQL: SQL{DB: db.SQL()}}}})
 			if (err == nil) == l.Started {
 				r.agree()
 			} else {
@@ -226,7 +226,7 @@ func classRows(t *testing.T, recorded [][2]any) (rows []ClassRow, refused int) {
 			continue
 		}
 		refused++
-		_, err = NewGroups(t.Context(), GroupConfig{Classes: []ClassSource{ClassRows{c}}})
+		_, err = NewGroups(t.Context(), GroupConfig{Classes: []ClassSource{Rows(c)}})
 		var at *LoadError
 		require.True(t, errors.As(err, &at) && at.Origin == c.Origin, "%q: %v", c.Expression, err)
 	}

@@ -35,12 +35,12 @@ func conformOpenSIPSMisc(t *testing.T, r *report, lines iter.Seq[[]byte]) {
 	tables["address"] = []AddressRow{row(1, "10.0.0.1", "32", "def")}
 	tables["t1"] = []AddressRow{row(1, "10.0.0.1", "32", "t1row")}
 	source := func(table string) []AddressSource {
-		return []AddressSource{AddressFunc(func(context.Context) iter.Seq2[AddressRow, error] {
+		return []AddressSource{RowFunc[AddressRow](func(context.Context) iter.Seq2[AddressRow, error] {
 			rows, ok := tables[table]
 			if !ok {
 				return func(yield func(AddressRow, error) bool) { yield(AddressRow{}, errors.New("no such table")) }
 			}
-			return AddressRows(rows).Addresses(context.Background())
+			return Rows(rows...).Rows(context.Background())
 		})}
 	}
 	perm, err := Open(t.Context(), Config{Partitions: []PartitionConfig{{Sources: source("address")}, {Name: "p1", Sources: source("t1")}}})

@@ -328,7 +328,7 @@ func trustedTable(t *testing.T, rows []trustedModelRow) (*TrustedTable, error) {
 		values = append(values, []any{int64(i + 1), r.Src, r.Proto, value(r.From), value(r.Ruri), value(r.Tag), int64(r.Priority)})
 	}
 	db.Set("trusted", []string{"id", "src_ip", "proto", "from_pattern", "ruri_pattern", "tag", "priority"}, values...)
-	trusted, err := NewTrusted(t.Context(), SQLTrusted{DB: db.SQL()})
+	trusted, err := NewTrusted(t.Context(), SQLTrusted{SQL: SQL{DB: db.SQL()}})
 	return trusted.Current(), err
 }
 
@@ -341,7 +341,7 @@ func trustedAnswer(table *TrustedTable, q trustedQuestion) string {
 			return "no"
 		}
 	}
-	d := table.CheckTrusted(ask)
+	d := table.AllowTrusted(ask)
 	if !d.Allowed {
 		return "no"
 	}

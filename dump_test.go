@@ -55,8 +55,8 @@ func TestDumpFormats(t *testing.T) {
 
 func TestDumpOfPartitions(t *testing.T) {
 	perm, err := Open(t.Context(), Config{Partitions: []PartitionConfig{
-		{Name: "b", Sources: []AddressSource{AddressRows(nil)}},
-		{Name: `"a"`, Sources: []AddressSource{AddressRows(dumpRows()[:1])}},
+		{Name: "b", Sources: []AddressSource{Rows[AddressRow]()}},
+		{Name: `"a"`, Sources: []AddressSource{Rows(dumpRows()[:1]...)}},
 	}})
 	require.NoError(t, err)
 	var got strings.Builder

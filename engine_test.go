@@ -101,14 +101,14 @@ func TestRecordedRuleFilesThroughEngine(t *testing.T) {
 // TestClassesAreThoseOfEachExpression asks the engine of the classes, which
 // looks at all rows at once, and each row by itself.
 func TestClassesAreThoseOfEachExpression(t *testing.T) {
-	var rows ClassRows
+	var rows []ClassRow
 	for i, text := range recordedTexts(t, "posix-ere", "pattern") {
 		if _, err := CompileExpression(text, GroupSyntax); err == nil && text != "" {
 			rows = append(rows, ClassRow{Expression: text, Class: ClassID(i)})
 		}
 	}
-	all := mustGroups(t, GroupConfig{Classes: []ClassSource{rows}})
-	first := mustGroups(t, GroupConfig{Classes: []ClassSource{rows}, FirstOnly: true})
+	all := mustGroups(t, GroupConfig{Classes: []ClassSource{Rows(rows...)}})
+	first := mustGroups(t, GroupConfig{Classes: []ClassSource{Rows(rows...)}, FirstOnly: true})
 	for _, u := range []User{{"alice", "example.com"}, {"+361105", "192.0.2.1"}, {"a\xe9", "b"}, {"a_b", "a.b"}} {
 		var want []ClassID
 		for _, r := range rows {

@@ -10,7 +10,7 @@ import (
 
 // partitionOf is a partition of rows in memory.
 func partitionOf(rows ...sipacl.AddressRow) sipacl.Partition {
-	p, err := sipacl.NewPartition(context.Background(), sipacl.AddressRows(rows))
+	p, err := sipacl.NewPartition(context.Background(), sipacl.Rows(rows...))
 	if err != nil {
 		log.Fatal(err)
 	}

@@ -137,9 +137,9 @@ func ExampleRules_Test() {
 }
 
 func ExampleTrusted_AllowTrusted() {
-	trusted, err := sipacl.NewTrusted(context.Background(), sipacl.TrustedRows{ // SQLTrusted{DB: db}
+	trusted, err := sipacl.NewTrusted(context.Background(), sipacl.Rows([]sipacl.TrustedRow{ // SQLTrusted{SQL: SQL{DB: db}}
 		{Source: netip.MustParseAddr("192.0.2.1"), Proto: sipacl.ProtoUDP, From: `@example\.com$`, Tag: "carrier"},
-	})
+	}...))
 	if err != nil {
 		panic(err)
 	}

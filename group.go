@@ -185,7 +185,7 @@ type Groups struct{ Part[GroupTable] }
 // NewGroups loads groups that stand alone.
 func NewGroups(ctx context.Context, cfg GroupConfig) (Groups, error) {
 	if cfg.empty() {
-		return Groups{}, errors.New("sipacl: groups: want a source")
+		return Groups{}, errors.New("sipacl: group: want a source")
 	}
 	perm, err := Open(ctx, Config{Groups: cfg})
 	if err != nil {
@@ -474,11 +474,11 @@ func (p *Permissions) addGroups(c GroupConfig) error {
 	c.Members, c.Classes = slices.Clone(c.Members), slices.Clone(c.Classes)
 	switch {
 	case slices.Contains(c.Members, nil) || slices.Contains(c.Classes, nil):
-		return errors.New("sipacl: groups: want a source, not nil")
+		return errors.New("sipacl: group: want a source, not nil")
 	case c.Live != nil && len(c.Members) > 0:
-		return errors.New("sipacl: groups: want Members or Live, not both")
+		return errors.New("sipacl: group: want Members or Live, not both")
 	case c.LiveTimeout < 0:
-		return errors.New("sipacl: groups: want no negative LiveTimeout")
+		return errors.New("sipacl: group: want no negative LiveTimeout")
 	case c.LiveTimeout == 0:
 		c.LiveTimeout = time.Second
 	}
@@ -506,19 +506,20 @@ func loadGroups(ctx context.Context, old *GroupTable, cfg GroupConfig) (loaded, 
 		live: cfg.Live, timeout: cfg.LiveTimeout, ignoreDomain: cfg.IgnoreDomain, firstOnly: cfg.FirstOnly,
 	}}
 	b.engine = newEngineBuilder(GroupSyntax)
-	b.readMembers(ctx, cfg.Members)
-	b.readClasses(ctx, cfg.Classes)
+	skipped, err := readAll(ctx, cfg.Members, b.member)
+	more, errClasses := readAll(ctx, cfg.Classes, b.class)
+	errs := []error{err, errClasses}
 	t := b.table
 	t.members, t.engine = b.members.Set(), b.engine.Engine()
 	if cfg.Live != nil { // a table that cannot be asked shows now, not with the first call
 		if _, _, err := t.queryMember(ctx, User{}, ""); err != nil {
-			b.errs = append(b.errs, err)
+			errs = append(errs, err)
 		}
 	}
-	if len(b.errs) > 0 {
-		return loaded{}, errors.Join(b.errs...)
+	if err := errors.Join(errs...); err != nil {
+		return loaded{}, err
 	}
-	l := loaded{gen: t, content: b.content, entries: t.entries(), warnings: b.warnings}
+	l := loaded{gen: t, content: b.content, entries: t.entries(), skipped: append(skipped, more...), warnings: b.warnings}
 	l.added, l.removed = t.diff(old)
 	return l, nil
 }
@@ -558,7 +559,7 @@ func (t *GroupTable) bareClasses() iter.Seq[class] {
 	}
 }
 
-// groupBuilder collects a generation, and everything that is wrong with it.
+// groupBuilder collects a generation.
 type groupBuilder struct {
 	table    *GroupTable
 	members  memberset.Builder
@@ -566,33 +567,9 @@ type groupBuilder struct {
 	tags     map[Origin]uint32 // of table.origins
 	content  content
 	warnings []string
-	errs     []error
 }
 
-func (b *groupBuilder) readMembers(ctx context.Context, sources []MemberSource) {
-	for _, s := range sources {
-		n := 0
-		for m, err := range s.Members(ctx) {
-			if n++; err == nil && n%4096 == 0 {
-				err = ctx.Err()
-			}
-			if err == nil {
-				b.member(m)
-			} else if !b.bad(err) {
-				break
-			}
-		}
-	}
-}
-
-// bad notes an error and reports whether rows may follow it.
-func (b *groupBuilder) bad(err error) (goOn bool) {
-	b.errs = append(b.errs, err)
-	_, row := err.(*LoadError)
-	return row
-}
-
-func (b *groupBuilder) member(m Member) {
+func (b *groupBuilder) member(m Member) error {
 	if b.table.ignoreDomain {
 		m.User.Domain = ""
 	}
@@ -604,6 +581,7 @@ func (b *groupBuilder) member(m Member) {
 		Name: m.User.Name, Domain: m.User.Domain, Group: m.Group,
 		Tag: b.tag(m.Origin), Row: uint64(max(m.Origin.Line, 0)),
 	})
+	return nil
 }
 
 // tag numbers what is common to the origins of many rows.
@@ -621,23 +599,24 @@ func (b *groupBuilder) tag(o Origin) uint32 {
 	return tag
 }
 
-func (b *groupBuilder) readClasses(ctx context.Context, sources []ClassSource) {
-	for _, s := range sources {
-		for r, err := range s.Classes(ctx) {
-			if err == nil {
-				err = b.class(r)
-			}
-			if err != nil && !b.bad(err) {
-				break
-			}
-		}
+// check says what is wrong with the row.
+func (r ClassRow) check() error {
+	_, err := newEngineBuilder(GroupSyntax).expression(r.Expression)
+	return r.bad(err)
+}
+
+// bad is the error of a row whose expression has one.
+func (r ClassRow) bad(err error) error {
+	if err == nil {
+		return nil
 	}
+	return &LoadError{Origin: r.Origin, Column: "expression", Value: r.Expression, Err: err}
 }
 
 func (b *groupBuilder) class(r ClassRow) error {
 	x, err := b.engine.expression(r.Expression)
 	if err != nil {
-		return &LoadError{Origin: r.Origin, Column: "expression", Value: r.Expression, Err: err}
+		return r.bad(err)
 	}
 	if r.Expression == "" {
 		b.warnings = append(b.warnings, strings.TrimSpace(fmt.Sprintf("%s class %d: the empty expression matches everyone", r.Origin, r.Class)))

@@ -29,7 +29,7 @@ func mustGroups(t testing.TB, cfg GroupConfig) Groups {
 	return g
 }
 
-func members(rows ...Member) []MemberSource { return []MemberSource{MemberRows(rows)} }
+func members(rows ...Member) []MemberSource { return []MemberSource{Rows(rows...)} }
 
 func TestUserOf(t *testing.T) {
 	for uri, want := range map[string]User{
@@ -155,7 +155,7 @@ func TestMalformedUsersAreInNoGroup(t *testing.T) {
 	for _, u := range odd {
 		rows = append(rows, Member{User: u, Group: "ld"})
 	}
-	g := mustGroups(t, GroupConfig{Members: members(rows...), Classes: []ClassSource{ClassRows{{Expression: "", Class: 1}}}})
+	g := mustGroups(t, GroupConfig{Members: members(rows...), Classes: []ClassSource{Rows([]ClassRow{{Expression: "", Class: 1}}...)}})
 	for _, u := range odd {
 		require.Equal(t, CauseMalformed, g.IsUserIn(t.Context(), u, "ld").Cause, "%q", u)
 		require.Equal(t, CauseMalformed, g.IsUserInClass(u, 1).Cause, "%q", u)
@@ -196,12 +196,12 @@ func TestSameGroup(t *testing.T) {
 	require.Equal(t, "alice", g.SameGroup(t.Context(), bobUser, aliceUser, "int").Left)
 }
 
-var someClasses = ClassRows{
+var someClasses = Rows([]ClassRow{
 	{"^sip:1[0-9]*@", 1, Origin{Name: "re_grp", Line: 1, Unit: UnitID}},
 	{"EXAMPLE\\.com$", -2, Origin{Name: "re_grp", Line: 2, Unit: UnitID}},
 	{"^sip:alice@", 3, Origin{Name: "re_grp", Line: 3, Unit: UnitID}},
 	{"alice", -2, Origin{Name: "re_grp", Line: 4, Unit: UnitID}},
-}
+}...)
 
 func TestClasses(t *testing.T) {
 	g := mustGroups(t, GroupConfig{Classes: []ClassSource{someClasses}})
@@ -303,7 +303,7 @@ func FuzzGroups(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text string, ignoreDomain bool) {
 		file := MemberFile{FS: fstest.MapFS{"grp": {Data: []byte(text)}}, Name: "grp"}
 		var rows []Member
-		for m, err := range file.Members(t.Context()) {
+		for m, err := range file.Rows(t.Context()) {
 			if err == nil {
 				m.Origin.Col = 0
 				rows = append(rows, m)
@@ -354,18 +354,18 @@ func TestSQLMembers(t *testing.T) {
 	db := fakedb.Open(t)
 	db.Set("grp", []string{"id", "username", "domain", "grp"},
 		[]any{int64(4), []byte("bob  "), "example.com", "ld"}, []any{int64(3), "alice", "example.com", "ld   "})
-	for _, src := range []SQLMembers{OpenSIPSMembers(db.SQL()), KamailioMembers(db.SQL())} {
+	for _, src := range []SQLMembers{membersOf(db), {SQL: SQL{DB: db.SQL(), IDCol: "id", Table: "grp"}}} {
 		g := mustGroups(t, GroupConfig{Members: []MemberSource{src}})
 		require.Equal(t, "grp:id 3", g.IsUserIn(t.Context(), aliceUser, "ld").Origin.String())
 		require.True(t, g.IsUserIn(t.Context(), bobUser, "ld").Allowed)
 	}
-	src := SQLMembers{DB: db.SQL(), DomainCol: NoColumn}
+	src := SQLMembers{SQL: SQL{DB: db.SQL()}, DomainCol: NoColumn}
 	g := mustGroups(t, GroupConfig{Members: []MemberSource{src}, IgnoreDomain: true})
 	require.Equal(t, "grp:row 2", g.IsUserIn(t.Context(), aliceUser, "ld").Origin.String())
 
 	db.Set("grp", []string{"id", "username", "domain", "grp"},
 		[]any{int64(1), nil, "example.com", "ld"}, []any{int64(2), "alice", 1.5, nil})
-	_, err := NewGroups(t.Context(), GroupConfig{Members: []MemberSource{OpenSIPSMembers(db.SQL())}})
+	_, err := NewGroups(t.Context(), GroupConfig{Members: []MemberSource{membersOf(db)}})
 	require.ErrorContains(t, err, `grp:id 1: username "NULL": want a value, not NULL`)
 	require.ErrorContains(t, err, `grp:id 2: grp "NULL": want a value, not NULL`)
 	require.ErrorContains(t, err, `grp:id 2: domain "1.5": want text, not float64`)
@@ -376,7 +376,7 @@ func TestSQLClasses(t *testing.T) {
 	columns := []string{"id", "reg_exp", "group_id"}
 	db.Set("re_grp", columns, []any{int64(2), "alice", "-7"}, []any{int64(1), []byte(""), int64(1)})
 	var report ReloadReport
-	g := mustGroups(t, GroupConfig{Classes: []ClassSource{OpenSIPSClasses(db.SQL())}})
+	g := mustGroups(t, GroupConfig{Classes: []ClassSource{SQLClasses{SQL: SQL{DB: db.SQL(), IDCol: "id"}}}})
 	g.OnReload(func(r ReloadReport) { report = r })
 	require.Equal(t, []ClassID{1, -7}, slices.Collect(g.Classes(aliceUser)))
 
@@ -410,12 +410,12 @@ func TestSQLNamesAreValidated(t *testing.T) {
 	db := fakedb.Open(t).SQL()
 	evil := "grp; DROP TABLE grp"
 	for _, cfg := range []GroupConfig{
-		{Members: []MemberSource{SQLMembers{DB: db, Table: evil}}},
-		{Members: []MemberSource{SQLMembers{DB: db, UserCol: evil}}},
-		{Live: SQLMembers{DB: db, DomainCol: evil}},
-		{Live: SQLMembers{DB: db, GroupCol: evil}},
-		{Classes: []ClassSource{SQLClasses{DB: db, ExpressionCol: evil}}},
-		{Classes: []ClassSource{SQLClasses{DB: db, IDCol: evil}}},
+		{Members: []MemberSource{SQLMembers{SQL: SQL{DB: db, Table: evil}}}},
+		{Members: []MemberSource{SQLMembers{SQL: SQL{DB: db}, UserCol: evil}}},
+		{Live: SQLMembers{SQL: SQL{DB: db}, DomainCol: evil}},
+		{Live: SQLMembers{SQL: SQL{DB: db}, GroupCol: evil}},
+		{Classes: []ClassSource{SQLClasses{SQL: SQL{DB: db}, ExpressionCol: evil}}},
+		{Classes: []ClassSource{SQLClasses{SQL: SQL{DB: db, IDCol: evil}}}},
 	} {
 		_, err := NewGroups(t.Context(), cfg)
 		require.ErrorContains(t, err, "want letters, digits and _")
@@ -429,11 +429,11 @@ func TestSQLNamesAreValidated(t *testing.T) {
 }
 
 func TestGroupConfigErrors(t *testing.T) {
-	live := SQLMembers{DB: fakedb.Open(t).SQL()}
+	live := SQLMembers{SQL: SQL{DB: fakedb.Open(t).SQL()}}
 	for want, cfg := range map[string]GroupConfig{
-		"sipacl: groups: want a source": {Members: []MemberSource{nil}},
-		"want Members or Live":          {Members: members(), Live: live},
-		"want no negative LiveTimeout":  {Live: live, LiveTimeout: -1},
+		"sipacl: group: want a source": {Members: []MemberSource{nil}},
+		"want Members or Live":         {Members: members(), Live: live},
+		"want no negative LiveTimeout": {Live: live, LiveTimeout: -1},
 	} {
 		_, err := NewGroups(t.Context(), cfg)
 		require.ErrorContains(t, err, want)
@@ -444,7 +444,7 @@ func TestLive(t *testing.T) {
 	db := fakedb.Open(t)
 	db.Set("grp", []string{"id", "username", "domain", "grp"},
 		[]any{int64(1), "alice", "example.com", "ld"}, []any{int64(2), "alice", "example.org", "int"})
-	g := mustGroups(t, GroupConfig{Live: OpenSIPSMembers(db.SQL()), LiveTimeout: 20 * time.Millisecond})
+	g := mustGroups(t, GroupConfig{Live: membersOf(db), LiveTimeout: 20 * time.Millisecond})
 	before := db.Queries()
 	require.Equal(t, `allowed: member (grp:id 1) "alice" -> "ld"`, g.IsUserIn(t.Context(), aliceUser, "ld").String())
 	require.Equal(t, 1, db.Queries()-before, "one query a check")
@@ -453,7 +453,7 @@ func TestLive(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, []string{"ld"}, groups)
 
-	byName := mustGroups(t, GroupConfig{Live: OpenSIPSMembers(db.SQL()), IgnoreDomain: true})
+	byName := mustGroups(t, GroupConfig{Live: membersOf(db), IgnoreDomain: true})
 	require.True(t, byName.IsUserIn(t.Context(), User{"alice", "x"}, "int").Allowed)
 	groups, err = byName.GroupsOf(t.Context(), aliceUser)
 	require.NoError(t, err)
@@ -468,7 +468,7 @@ func TestLive(t *testing.T) {
 func TestLiveWithoutDomainColumn(t *testing.T) {
 	db := fakedb.Open(t)
 	db.Set("grp", []string{"username", "grp"}, []any{"alice", "ld"})
-	src := SQLMembers{DB: db.SQL(), DomainCol: NoColumn}
+	src := SQLMembers{SQL: SQL{DB: db.SQL()}, DomainCol: NoColumn}
 	for name, cfg := range map[string]GroupConfig{"cached": {Members: []MemberSource{src}}, "live": {Live: src}} {
 		g := mustGroups(t, cfg)
 		require.True(t, g.IsUserIn(t.Context(), User{Name: "alice"}, "ld").Allowed, name)
@@ -507,7 +507,7 @@ func TestLiveAnswersThatComeTooLateRefuse(t *testing.T) {
 func TestLiveErrorsRefuse(t *testing.T) {
 	db := fakedb.Open(t)
 	db.Set("grp", []string{"id", "username", "domain", "grp"}, []any{int64(1), "alice", "example.com", "ld"})
-	g := mustGroups(t, GroupConfig{Live: OpenSIPSMembers(db.SQL()), LiveTimeout: 20 * time.Millisecond})
+	g := mustGroups(t, GroupConfig{Live: membersOf(db), LiveTimeout: 20 * time.Millisecond})
 	refuses := func(ctx context.Context, why string) {
 		d := g.IsUserIn(ctx, aliceUser, "ld")
 		require.False(t, d.Allowed)
@@ -519,7 +519,7 @@ func TestLiveErrorsRefuse(t *testing.T) {
 	}
 	db.Fail(errors.New("down"))
 	refuses(t.Context(), "down")
-	_, err := NewGroups(t.Context(), GroupConfig{Live: OpenSIPSMembers(db.SQL())})
+	_, err := NewGroups(t.Context(), GroupConfig{Live: membersOf(db)})
 	require.ErrorContains(t, err, "down", "a table that cannot be asked shows at the start")
 	db.Fail(nil)
 	db.Panic("driver bug")
@@ -538,14 +538,14 @@ func TestGroupsFromSequences(t *testing.T) {
 	fail := errors.New("half of it")
 	var after error
 	g := mustGroups(t, GroupConfig{
-		Members: []MemberSource{MemberFunc(func(context.Context) iter.Seq2[Member, error] {
+		Members: []MemberSource{RowFunc[Member](func(context.Context) iter.Seq2[Member, error] {
 			return func(yield func(Member, error) bool) {
 				if yield(Member{User: aliceUser, Group: "ld"}, nil) && after != nil {
 					yield(Member{}, after)
 				}
 			}
 		})},
-		Classes: []ClassSource{ClassFunc(func(context.Context) iter.Seq2[ClassRow, error] {
+		Classes: []ClassSource{RowFunc[ClassRow](func(context.Context) iter.Seq2[ClassRow, error] {
 			return func(yield func(ClassRow, error) bool) { yield(ClassRow{Expression: "alice", Class: 5}, nil) }
 		})},
 	})
@@ -587,9 +587,9 @@ func TestRunReloadsGroups(t *testing.T) {
 }
 
 func ExampleGroups_IsUserIn() {
-	groups, err := NewGroups(context.Background(), GroupConfig{Members: []MemberSource{MemberRows{
+	groups, err := NewGroups(context.Background(), GroupConfig{Members: []MemberSource{Rows([]Member{
 		{User: User{"alice", "example.com"}, Group: "ld", Origin: Origin{Name: "grp", Line: 1, Unit: UnitRow}},
-	}}})
+	}...)}})
 	if err != nil {
 		fmt.Println(err)
 		return
@@ -607,10 +607,10 @@ func ExampleGroups_IsUserIn() {
 }
 
 func ExampleGroups_Classes() {
-	groups, err := NewGroups(context.Background(), GroupConfig{Classes: []ClassSource{ClassRows{
+	groups, err := NewGroups(context.Background(), GroupConfig{Classes: []ClassSource{Rows([]ClassRow{
 		{Expression: `^sip:1[0-9]{3}@`, Class: 10},
 		{Expression: `@example\.com$`, Class: -1},
-	}}})
+	}...)}})
 	if err != nil {
 		fmt.Println(err)
 		return
@@ -643,9 +643,9 @@ func ExampleGroups_SameGroup() {
 }
 
 func ExampleGroups_Members() {
-	groups, err := NewGroups(context.Background(), GroupConfig{Members: []MemberSource{MemberRows{
+	groups, err := NewGroups(context.Background(), GroupConfig{Members: []MemberSource{Rows([]Member{
 		{User: User{"alice", "example.com"}, Group: "ld"},
-	}}})
+	}...)}})
 	if err != nil {
 		fmt.Println(err)
 		return
@@ -659,3 +659,5 @@ func ExampleGroups_Members() {
 	fmt.Println(check(sip.NewRequest(sip.INVITE, sip.Uri{Scheme: "sip", User: "0044", Host: "example.com"})).Allowed)
 	// Output: true
 }
+
+func membersOf(db *fakedb.DB) SQLMembers { return SQLMembers{SQL: SQL{DB: db.SQL(), IDCol: "id"}} }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"io/fs"
-	"iter"
 )
 
 // What tests make in one line. A mistake in a test panics.
@@ -17,7 +16,7 @@ func must[T any](v T, err error) T {
 }
 
 func mustPartition(rows ...AddressRow) Partition {
-	return must(NewPartition(context.Background(), AddressRows(rows)))
+	return must(NewPartition(context.Background(), Rows(rows...)))
 }
 
 func mustRules(allow, deny string) Rules {
@@ -29,8 +28,8 @@ func mustACL(name string, lines ...string) *ACL {
 }
 
 // newTable builds a table that is in service nowhere.
-func newTable(rows iter.Seq2[AddressRow, error]) (*Table, error) {
-	l, err := newTableBuilder(0).load(rows)
+func newTable(sources ...AddressSource) (*Table, error) {
+	l, err := loadTable(context.Background(), nil, sources, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -71,8 +70,8 @@ func newPartition(ctx context.Context, cfg PartitionConfig) (Partition, error) {
 }
 
 // newACLSet builds a set that is in service nowhere.
-func newACLSet(rows iter.Seq2[ACLRow, error]) (*ACLSet, error) {
-	l, err := loadACLSet(context.Background(), nil, []ACLSource{ACLFunc(func(context.Context) iter.Seq2[ACLRow, error] { return rows })})
+func newACLSet(sources ...ACLSource) (*ACLSet, error) {
+	l, err := loadACLSet(context.Background(), nil, sources)
 	if err != nil {
 		return nil, err
 	}

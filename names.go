@@ -80,14 +80,22 @@ func newNames(cfg ResolveConfig, clock func() time.Time) *names {
 	return &names{cfg: cfg, clock: clock, known: map[string]*answer{}}
 }
 
-// resolve yields rows, and after each row with a host name the rows of its
-// addresses.
+// resolving begins a load. It returns the sources with, after each row with a
+// host name, the rows of its addresses.
+func (n *names) resolving(sources []AddressSource) []AddressSource {
+	n.spent, n.rows, n.owed = 0, 0, false
+	for _, a := range n.known {
+		a.used, n.owed = false, n.owed || a.owed
+	}
+	all := make([]AddressSource, len(sources))
+	for i, s := range sources {
+		all[i] = RowFunc[AddressRow](func(ctx context.Context) iter.Seq2[AddressRow, error] { return n.resolve(ctx, s.Rows(ctx)) })
+	}
+	return all
+}
+
 func (n *names) resolve(ctx context.Context, rows iter.Seq2[AddressRow, error]) iter.Seq2[AddressRow, error] {
 	return func(yield func(AddressRow, error) bool) {
-		n.spent, n.rows, n.owed = 0, 0, false
-		for _, a := range n.known {
-			a.used, n.owed = false, n.owed || a.owed
-		}
 		for r, err := range rows {
 			if !yield(r, err) {
 				return

@@ -74,7 +74,7 @@ func resolving(t *testing.T, b *book, cfg ResolveConfig) (Partition, func(time.D
 	perm, err := Open(t.Context(), Config{
 		Clock: func() time.Time { return now },
 		Partitions: []PartitionConfig{{
-			Sources: []AddressSource{AddressRows{{Group: 1, Host: "GW.example.com", Port: 5060, Info: "carrier"}}},
+			Sources: []AddressSource{Rows([]AddressRow{{Group: 1, Host: "GW.example.com", Port: 5060, Info: "carrier"}}...)},
 			Resolve: &cfg,
 		}},
 	})
@@ -194,14 +194,14 @@ func (f *failingSRV) LookupSRV(ctx context.Context, service, proto, name string)
 // A resolver that does not answer delays a load by a bounded time, whatever
 // the number of names.
 func TestADeadResolverDoesNotHoldUpTheTable(t *testing.T) {
-	var rows AddressRows
+	var rows []AddressRow
 	for _, c := range "abcdefghijklmnopqrstuvwxyz" {
 		rows = append(rows, AddressRow{Group: 1, Host: string(c) + ".example.com"})
 	}
 	rows = append(rows, host("192.0.2.1"))
 	began := time.Now()
 	p, err := newPartition(t.Context(), PartitionConfig{
-		Sources: []AddressSource{rows},
+		Sources: []AddressSource{Rows(rows...)},
 		Resolve: &ResolveConfig{Resolver: silent{}, Timeout: 20 * time.Millisecond},
 	})
 	require.NoError(t, err)
@@ -212,7 +212,7 @@ func TestADeadResolverDoesNotHoldUpTheTable(t *testing.T) {
 // A table that takes long to read leaves its names as much time as any other.
 func TestASlowTableDoesNotStarveItsNames(t *testing.T) {
 	b := &book{addrs: map[string][]string{"gw.example.com.": {"192.0.2.1"}}}
-	slow := AddressFunc(func(context.Context) iter.Seq2[AddressRow, error] {
+	slow := RowFunc[AddressRow](func(context.Context) iter.Seq2[AddressRow, error] {
 		return func(yield func(AddressRow, error) bool) {
 			time.Sleep(30 * time.Millisecond)
 			yield(AddressRow{Group: 1, Host: "gw.example.com"}, nil)
@@ -230,14 +230,14 @@ func TestASlowTableDoesNotStarveItsNames(t *testing.T) {
 // past its age.
 func TestDeadNamesDoNotStarveTheOthers(t *testing.T) {
 	b := &dying{book: book{addrs: map[string][]string{}}, dead: map[string]bool{}}
-	var rows AddressRows
+	var rows []AddressRow
 	for _, c := range "abcdefghij" {
 		rows = append(rows, AddressRow{Group: 1, Host: string(c) + ".example.com"})
 		b.addrs[string(c)+".example.com."] = []string{"192.0.2." + strconv.Itoa(int(c))}
 	}
 	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	perm, err := Open(t.Context(), Config{Clock: func() time.Time { return now }, Partitions: []PartitionConfig{{
-		Sources: []AddressSource{rows},
+		Sources: []AddressSource{Rows(rows...)},
 		Resolve: &ResolveConfig{Resolver: b, Timeout: 5 * time.Millisecond, Every: time.Minute, MaxAge: time.Hour},
 	}}})
 	require.NoError(t, err)

@@ -445,16 +445,3 @@ func (p *Permissions) announce(reports []ReloadReport) {
 		}
 	}
 }
-
-// join yields the rows of every source, one source after the other.
-func join[S, R any](ctx context.Context, sources []S, rows func(S, context.Context) iter.Seq2[R, error]) iter.Seq2[R, error] {
-	return func(yield func(R, error) bool) {
-		for _, s := range sources {
-			for r, err := range rows(s, ctx) {
-				if !yield(r, err) {
-					return
-				}
-			}
-		}
-	}
-}

@@ -39,8 +39,8 @@ func (p *Permissions) addPartition(cfg PartitionConfig) error {
 	if _, err := p.Partition(cfg.Name); err == nil {
 		return fmt.Errorf("sipacl: %s%s: defined twice", partitionKind, printable(cfg.Name))
 	}
-	if len(cfg.Sources) == 0 || slices.Contains(cfg.Sources, nil) {
-		return fmt.Errorf("sipacl: %s%s: want a source", partitionKind, printable(cfg.Name))
+	if err := checkSources(partitionKind+printable(cfg.Name), cfg.Sources); err != nil {
+		return err
 	}
 	sources := slices.Clone(cfg.Sources)
 	var n *names

@@ -23,17 +23,17 @@ import (
 // adjustable is a source whose rows, or failure, change between loads.
 type adjustable struct {
 	loads atomic.Int32
-	next  atomic.Pointer[AddressFunc]
+	next  atomic.Pointer[RowFunc[AddressRow]]
 }
 
-func (a *adjustable) Addresses(ctx context.Context) iter.Seq2[AddressRow, error] {
+func (a *adjustable) Rows(ctx context.Context) iter.Seq2[AddressRow, error] {
 	a.loads.Add(1)
 	return (*a.next.Load())(ctx)
 }
 
-func (a *adjustable) does(f AddressFunc) { a.next.Store(&f) }
+func (a *adjustable) does(f RowFunc[AddressRow]) { a.next.Store(&f) }
 
-func (a *adjustable) holds(rows ...AddressRow) { a.does(AddressRows(rows).Addresses) }
+func (a *adjustable) holds(rows ...AddressRow) { a.does(Rows(rows...).Rows) }
 
 func (a *adjustable) fails(err error) {
 	a.does(func(context.Context) iter.Seq2[AddressRow, error] {
@@ -133,7 +133,7 @@ func TestFailedReloadKeepsTheGenerationAndSaysSo(t *testing.T) {
 	}
 }
 
-func rowThen(r AddressRow, err error) AddressFunc {
+func rowThen(r AddressRow, err error) RowFunc[AddressRow] {
 	return func(context.Context) iter.Seq2[AddressRow, error] {
 		return func(yield func(AddressRow, error) bool) {
 			if yield(r, nil) {
@@ -145,7 +145,7 @@ func rowThen(r AddressRow, err error) AddressFunc {
 
 func TestOpenFailsWithEveryError(t *testing.T) {
 	bad := func(name string) PartitionConfig {
-		return PartitionConfig{Name: name, Sources: []AddressSource{AddressRows{{Origin: Origin{Name: name, Line: 1}}}}}
+		return PartitionConfig{Name: name, Sources: []AddressSource{Rows([]AddressRow{{Origin: Origin{Name: name, Line: 1}}}...)}}
 	}
 	p, err := Open(t.Context(), Config{Partitions: []PartitionConfig{bad("a"), inMemory(one), bad("b")}})
 	require.Nil(t, p)
@@ -154,11 +154,11 @@ func TestOpenFailsWithEveryError(t *testing.T) {
 
 	_, err = Open(t.Context(), Config{Partitions: []PartitionConfig{
 		inMemory(one), inMemory(two), {Name: "empty"}, {Name: "nil", Sources: []AddressSource{nil}},
-		{Name: defaultPartition, Sources: []AddressSource{AddressRows{}}},
+		{Name: defaultPartition, Sources: []AddressSource{Rows[AddressRow]()}},
 	}})
 	require.EqualError(t, err, `sipacl: address:default: defined twice
 sipacl: address:empty: want a source
-sipacl: address:nil: want a source
+sipacl: address:nil: want a source, not nil
 sipacl: address:default: defined twice`)
 
 	_, err = newPartition(t.Context(), PartitionConfig{})
@@ -166,7 +166,7 @@ sipacl: address:default: defined twice`)
 }
 
 func inMemory(rows ...AddressRow) PartitionConfig {
-	return PartitionConfig{Sources: []AddressSource{AddressRows(rows)}}
+	return PartitionConfig{Sources: []AddressSource{Rows(rows...)}}
 }
 
 func TestCancelledContextLoadsNothing(t *testing.T) {
@@ -279,7 +279,7 @@ func TestAHundredReloadsCostTwoLoads(t *testing.T) {
 // service, whoever loaded it. Readers see only whole generations meanwhile.
 func TestReloadShowsWhatWasCommittedBeforeIt(t *testing.T) {
 	var committed atomic.Int64
-	source := AddressFunc(func(context.Context) iter.Seq2[AddressRow, error] {
+	source := RowFunc[AddressRow](func(context.Context) iter.Seq2[AddressRow, error] {
 		n := committed.Load()
 		return func(yield func(AddressRow, error) bool) {
 			for i := range 20 {
@@ -388,7 +388,7 @@ func TestNilAndZeroPermissions(t *testing.T) {
 }
 
 func TestUnknownNamesAreErrors(t *testing.T) {
-	p := opened(t, Config{Partitions: []PartitionConfig{inMemory(one), {Name: "trunks", Sources: []AddressSource{AddressRows{two}}}}})
+	p := opened(t, Config{Partitions: []PartitionConfig{inMemory(one), {Name: "trunks", Sources: []AddressSource{Rows(two)}}}})
 	for _, name := range []string{"trunk", "Trunks", "address:trunks", " "} {
 		q, err := p.Partition(name)
 		require.ErrorIs(t, err, ErrUnknown, name)
@@ -499,9 +499,8 @@ func TestSkippedAndSuspectRowsAreReportedAndLogged(t *testing.T) {
 		[]any{5, 1, "192.0.2.2", 32, 0, nil},
 		[]any{6, 1, "2001:db8::1", 32, 0, nil})
 	source := KamailioAddresses(db.SQL())
-	source.SkipBad = true
 	var log bytes.Buffer
-	p := opened(t, Config{Partitions: []PartitionConfig{{Sources: []AddressSource{source}}}, Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	p := opened(t, Config{Partitions: []PartitionConfig{{Sources: []AddressSource{SkipBad[AddressRow](source)}}}, Logger: slog.New(slog.NewTextHandler(&log, nil))})
 	require.Equal(t, 1, p.Status()[0].Skipped)
 	require.Equal(t, 2, p.Status()[0].Entries)
 	reports, err := p.Reload(t.Context())
@@ -517,7 +516,7 @@ func TestSkippedAndSuspectRowsAreReportedAndLogged(t *testing.T) {
 func TestSourcesAreJoinedInOrder(t *testing.T) {
 	first, second := one, one
 	first.Info, second.Info = "first", "second"
-	sources := []AddressSource{AddressRows{first}, AddressRows{two, second}}
+	sources := []AddressSource{Rows(first), Rows(two, second)}
 	p := opened(t, Config{Partitions: []PartitionConfig{{Sources: sources}}})
 	part := part1(t, p, "")
 	require.Equal(t, "first", part.CheckAddress(Query{Group: 1, Addr: addr("192.0.2.1")}).Info)

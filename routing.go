@@ -606,6 +606,7 @@ func (p *Permissions) addRules(cfg RulesConfig) error {
 	part := addPart(p, rulesKind+cfg.Name, func(_ context.Context, old *RuleSet) (loaded, error) {
 		return loadRules(old, cfg)
 	})
+	part.p.version = func(context.Context) (string, error) { return fileVersion(cfg.FS, cfg.AllowFile, cfg.DenyFile) }
 	p.rules = append(p.rules, Rules{part})
 	return nil
 }

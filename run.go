@@ -248,25 +248,3 @@ func sleep(ctx context.Context, d time.Duration) error {
 		return nil
 	}
 }
-
-// versions joins the versions of sources; it is nil if one has none.
-func versions[S any](sources []S) func(context.Context) (string, error) {
-	all := make([]Versioned, 0, len(sources))
-	for _, s := range sources {
-		v, ok := any(s).(Versioned)
-		if !ok {
-			return nil
-		}
-		all = append(all, v)
-	}
-	return func(ctx context.Context) (joined string, err error) {
-		for _, v := range all {
-			one, err := v.Version(ctx)
-			if err != nil || one == "" {
-				return "", err
-			}
-			joined += fmt.Sprintf("%d:%s", len(one), one)
-		}
-		return joined, nil
-	}
-}

@@ -35,7 +35,7 @@ func (c *changing) fail(err error) {
 	c.err = err
 }
 
-func (c *changing) Addresses(context.Context) iter.Seq2[AddressRow, error] {
+func (c *changing) Rows(context.Context) iter.Seq2[AddressRow, error] {
 	c.reads.Add(1)
 	return func(yield func(AddressRow, error) bool) {
 		c.mu.Lock()
@@ -168,7 +168,7 @@ func TestRunKeepsTheLastGoodGenerationAndComesBack(t *testing.T) {
 
 func TestRunWaitsLongerAfterErrors(t *testing.T) {
 	down := false
-	p := must(NewPartition(t.Context(), AddressFunc(func(context.Context) iter.Seq2[AddressRow, error] {
+	p := must(NewPartition(t.Context(), RowFunc[AddressRow](func(context.Context) iter.Seq2[AddressRow, error] {
 		return func(yield func(AddressRow, error) bool) {
 			if down {
 				yield(AddressRow{}, errors.New("down"))
@@ -242,7 +242,7 @@ func TestRunTakesBackWhatAReloadTook(t *testing.T) {
 // A bad row that comes along changes no answer, and is told all the same.
 func TestRunTellsOfRowsLeftOut(t *testing.T) {
 	fsys := &lockedFS{files: fstest.MapFS{"address": {Data: []byte("1 192.0.2.1\n")}}}
-	p, told := running(t, quick, AddressFile{FS: fsys, Name: "address", SkipBad: true})
+	p, told := running(t, quick, SkipBad[AddressRow](AddressFile{FS: fsys, Name: "address"}))
 	for n, text := range []string{"1 192.0.2.1\n1 192.0.2.x\n", "1 192.0.2.1\n1 192.0.2.y\n", "1 192.0.2.1\n"} {
 		fsys.write("address", text)
 		eventually(t, func() bool { return told.Load() == int32(n+1) })
@@ -324,8 +324,8 @@ func TestASlowSubscriberHoldsUpNobodyElse(t *testing.T) {
 
 func TestWhatKeepsChangingIsLookedAtLessAndLessOften(t *testing.T) {
 	var n atomic.Uint32
-	src := AddressFunc(func(context.Context) iter.Seq2[AddressRow, error] {
-		return AddressRows{{Group: GroupID(n.Add(1)), Prefix: netip.MustParsePrefix("192.0.2.0/24")}}.Addresses(context.Background())
+	src := RowFunc[AddressRow](func(context.Context) iter.Seq2[AddressRow, error] {
+		return Rows([]AddressRow{{Group: GroupID(n.Add(1)), Prefix: netip.MustParsePrefix("192.0.2.0/24")}}...).Rows(context.Background())
 	})
 	p, err := newPartition(t.Context(), PartitionConfig{Sources: []AddressSource{src}})
 	require.NoError(t, err)
@@ -343,7 +343,7 @@ func TestAClockThatIsSetBackChangesNothingButTheAge(t *testing.T) {
 	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	perm, err := Open(t.Context(), Config{
 		Clock:      func() time.Time { return now },
-		Partitions: []PartitionConfig{{Sources: []AddressSource{AddressRows(hosts(1))}}},
+		Partitions: []PartitionConfig{{Sources: []AddressSource{Rows(hosts(1)...)}}},
 	})
 	require.NoError(t, err)
 	now = now.Add(time.Hour)

@@ -76,7 +76,7 @@ const (
 // rotating is a source whose rows differ a little at each load.
 type rotating struct{ loads atomic.Uint32 }
 
-func (r *rotating) Addresses(context.Context) iter.Seq2[AddressRow, error] {
+func (r *rotating) Rows(context.Context) iter.Seq2[AddressRow, error] {
 	n := r.loads.Add(1)
 	return func(yield func(AddressRow, error) bool) {
 		for i := range uint32(rotatingRows) {

@@ -1,7 +1,6 @@
 package sipacl
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -9,25 +8,36 @@ import (
 	"io/fs"
 	"iter"
 	"math"
-	"net/netip"
 	"strings"
 
+	"github.com/sipacl/sipacl/internal/lines"
 	"github.com/sipacl/sipacl/internal/sqlrows"
 )
 
-// AddressSource yields the rows of an address table. A row that cannot be
-// read is yielded as a [*LoadError], and the sequence goes on so that all of
-// them are named; any other error ends it.
-type AddressSource interface {
-	Addresses(ctx context.Context) iter.Seq2[AddressRow, error]
+// RowSource yields the rows of one list. A row that cannot be read is yielded
+// as a [*LoadError] and the sequence goes on, so that all of them are named;
+// any other error ends it. A source that is also [Versioned] is read less
+// often.
+type RowSource[R any] interface {
+	Rows(ctx context.Context) iter.Seq2[R, error]
 }
 
-// AddressRows is an [AddressSource] of rows in memory.
-type AddressRows []AddressRow
+// The sources, by what they yield.
+type (
+	AddressSource = RowSource[AddressRow] // of a [Partition]
+	ACLSource     = RowSource[ACLRow]     // of [ACLs]
+	MemberSource  = RowSource[Member]     // of [Groups]
+	ClassSource   = RowSource[ClassRow]   // of [Groups]
+	TrustedSource = RowSource[TrustedRow] // of [Trusted]
+)
 
-// Addresses implements [AddressSource].
-func (rows AddressRows) Addresses(context.Context) iter.Seq2[AddressRow, error] {
-	return func(yield func(AddressRow, error) bool) {
+// Rows is a source of rows in memory.
+func Rows[R any](rows ...R) RowSource[R] { return memoryRows[R](rows) }
+
+type memoryRows[R any] []R
+
+func (rows memoryRows[R]) Rows(context.Context) iter.Seq2[R, error] {
+	return func(yield func(R, error) bool) {
 		for _, r := range rows {
 			if !yield(r, nil) {
 				return
@@ -36,149 +46,366 @@ func (rows AddressRows) Addresses(context.Context) iter.Seq2[AddressRow, error] 
 	}
 }
 
-// AddressFunc is an [AddressSource] made of a function.
-type AddressFunc func(ctx context.Context) iter.Seq2[AddressRow, error]
+// RowFunc is a source made of a function.
+type RowFunc[R any] func(ctx context.Context) iter.Seq2[R, error]
 
-// Addresses implements [AddressSource].
-func (f AddressFunc) Addresses(ctx context.Context) iter.Seq2[AddressRow, error] { return f(ctx) }
+// Rows implements [RowSource].
+func (f RowFunc[R]) Rows(ctx context.Context) iter.Seq2[R, error] { return f(ctx) }
+
+// SkipBad returns s without the rows that have errors: they are left out and
+// reported in [ReloadReport] and [Status] instead of failing the load. Give it
+// only what grants something: a row that was to refuse, and is left out, would
+// let its caller in. Of named ACLs it leaves out the whole ACL, so that its
+// name refuses.
+func SkipBad[R any](s RowSource[R]) RowSource[R] { return skipping[R]{s} }
+
+type skipping[R any] struct{ source RowSource[R] }
+
+// checked is a row that can say what is wrong with it.
+type checked interface{ check() error }
+
+func (s skipping[R]) Rows(ctx context.Context) iter.Seq2[R, error] {
+	return func(yield func(R, error) bool) {
+		for r, err := range s.source.Rows(ctx) {
+			if c, ok := any(r).(checked); ok && err == nil {
+				err = c.check()
+			}
+			if bad := (*LoadError)(nil); errors.As(err, &bad) {
+				skipped := *bad
+				skipped.Skipped = true
+				err = &skipped
+			}
+			if !yield(r, err) {
+				return
+			}
+		}
+	}
+}
+
+// Version implements [Versioned].
+func (s skipping[R]) Version(ctx context.Context) (string, error) {
+	if v, ok := s.source.(Versioned); ok {
+		return v.Version(ctx)
+	}
+	return "", nil
+}
+
+// readAll gives add every row of sources, one source after the other. It
+// returns the rows left out, or every error there is.
+func readAll[R any](ctx context.Context, sources []RowSource[R], add func(R) error) (skipped []*LoadError, err error) {
+	var errs []error
+	for _, s := range sources {
+		n := 0
+		for r, err := range s.Rows(ctx) {
+			if n++; n%4096 == 0 && ctx.Err() != nil {
+				return nil, ctx.Err()
+			}
+			if err == nil {
+				err = add(r)
+			}
+			if err == nil {
+				continue
+			}
+			bad := (*LoadError)(nil)
+			row := errors.As(err, &bad)
+			if row && bad.Skipped {
+				skipped = append(skipped, bad)
+				continue
+			}
+			if errs = append(errs, err); !row {
+				break
+			}
+		}
+	}
+	return skipped, errors.Join(errs...)
+}
+
+// checkSources tells a list without sources, or with a nil one.
+func checkSources[R any](part string, sources []RowSource[R]) error {
+	for _, s := range sources {
+		if s == nil {
+			return fmt.Errorf("sipacl: %s: want a source, not nil", part)
+		}
+	}
+	if len(sources) == 0 {
+		return fmt.Errorf("sipacl: %s: want a source", part)
+	}
+	return nil
+}
+
+// versions joins the versions of sources; it is nil if one has none.
+func versions[S any](sources []S) func(context.Context) (string, error) {
+	all := make([]Versioned, 0, len(sources))
+	for _, s := range sources {
+		v, ok := any(s).(Versioned)
+		if !ok {
+			return nil
+		}
+		all = append(all, v)
+	}
+	return func(ctx context.Context) (joined string, err error) {
+		for _, v := range all {
+			one, err := v.Version(ctx)
+			if err != nil || one == "" {
+				return "", err
+			}
+			joined += fmt.Sprintf("%d:%s", len(one), one)
+		}
+		return joined, nil
+	}
+}
 
 // Queryer is what tables are read through: *sql.DB, *sql.Conn and *sql.Tx are
 // Queryers.
 type Queryer = sqlrows.Queryer
 
 // Dialect is how a database writes identifiers and parameters. The zero
-// value writes plain identifiers and "?".
-type Dialect = sqlrows.Dialect
+// Dialect writes plain identifiers and "?".
+type Dialect uint8
 
 // The dialects.
 const (
-	PlainSQL   = sqlrows.Plain
-	PostgreSQL = sqlrows.PostgreSQL
-	MySQL      = sqlrows.MySQL // MariaDB too
-	SQLite     = sqlrows.SQLite
+	PlainSQL Dialect = iota
+	PostgreSQL
+	MySQL // MariaDB too
+	SQLite
 )
 
 // NoColumn as a column name says that the table lacks the column.
 const NoColumn = "-"
 
-// ZeroMask says what a row with mask 0 means. The originals differ.
-type ZeroMask uint8
-
-const (
-	ZeroMaskUnset    ZeroMask = iota // a row with mask 0 is an error
-	ZeroMaskHost                     // the address alone, as in Kamailio
-	ZeroMaskEveryone                 // every address, as in OpenSIPS: on 0.0.0.0 and :: only
-)
-
-// SQLAddresses reads an address table through database/sql, row by row. Every
-// name can be changed; "" means the default given here, which is OpenSIPS's,
-// and [NoColumn] that the table lacks the column.
-//
-// Integers may have any width or be text, texts may be padded with blanks. A
-// value that is not what the column needs is an error that names row, column
-// and value; see decisions addr-number, addr-literal and addr-badrow.
-type SQLAddresses struct {
+// SQL is what all readers of tables through database/sql have in common. Rows
+// are read one at a time. Integers may have any width or be text, texts may be
+// padded with blanks. A value that is not what the column needs is an error
+// that names row, column and value.
+type SQL struct {
 	DB      Queryer
 	Dialect Dialect
+	Table   string // the default is the reader's
 
-	Table      string // "address"
-	IDCol      string // none; orders the rows and names them in decisions and errors
-	GroupCol   string // "grp"
-	IPCol      string // "ip"
-	MaskCol    string // "mask"
-	PortCol    string // "port"
-	ProtoCol   string // "proto"
-	PatternCol string // "pattern"
-	InfoCol    string // "context_info"
+	// Query is read instead of a table, and finds its own order. Columns have
+	// no default names then: name those that the query gives.
+	Query string
 
-	ZeroMask ZeroMask // what mask 0 means; must be said if it occurs
-	Names    bool     // what is no address but a valid host name is a host row
+	// IDCol orders the rows and names them in decisions and errors; "" is none.
+	IDCol string
 
 	// VersionQuery is a query whose result changes whenever the table does:
 	// Run asks it instead of reading the table. None by default.
 	VersionQuery string
-
-	// SkipBad leaves out rows with errors and reports them, instead of
-	// failing the load. Use it only for tables whose match grants something:
-	// a skipped row that was to refuse would let its caller in.
-	SkipBad bool
-}
-
-// OpenSIPSAddresses reads OpenSIPS's address table, version 5.
-func OpenSIPSAddresses(db Queryer) SQLAddresses {
-	return SQLAddresses{DB: db, IDCol: "id", ZeroMask: ZeroMaskEveryone}
-}
-
-// KamailioAddresses reads Kamailio's address table, version 6. It has no
-// protocol and no pattern, and mask 0 means a host.
-func KamailioAddresses(db Queryer) SQLAddresses {
-	return SQLAddresses{
-		DB: db, IDCol: "id", IPCol: "ip_addr", ProtoCol: NoColumn, PatternCol: NoColumn, InfoCol: "tag",
-		ZeroMask: ZeroMaskHost,
-	}
-}
-
-// Addresses implements [AddressSource].
-func (s SQLAddresses) Addresses(ctx context.Context) iter.Seq2[AddressRow, error] {
-	return func(yield func(AddressRow, error) bool) {
-		table := orDefault(s.Table, "address")
-		rd := addressReader{zeroMask: s.ZeroMask, names: s.Names, skipBad: s.SkipBad, patterns: map[string]error{}}
-		var columns []string
-		column := func(name, def string) int {
-			if name = orDefault(name, def); name == "" || name == NoColumn {
-				return -1
-			}
-			columns = append(columns, name)
-			return len(columns) - 1
-		}
-		id := column(s.IDCol, "")
-		at := [...]int{
-			colGroup: column(s.GroupCol, "grp"), colIP: column(s.IPCol, "ip"),
-			colMask: column(s.MaskCol, "mask"), colPort: column(s.PortCol, "port"),
-			colProto: column(s.ProtoCol, "proto"), colPattern: column(s.PatternCol, "pattern"),
-			colInfo: column(s.InfoCol, "context_info"),
-		}
-		query, err := s.query(table, columns, at[colGroup], at[colIP])
-		if err != nil {
-			yield(AddressRow{}, &LoadError{Origin: Origin{Name: table}, Err: err})
-			return
-		}
-		for r, err := range sqlrows.Read(ctx, s.DB, query) {
-			if err != nil {
-				yield(AddressRow{}, fmt.Errorf("%s: %w", table, err))
-				return
-			}
-			raw := rawAddress{origin: rowOrigin(table, r, id)}
-			for c, i := range at {
-				if i >= 0 {
-					raw.cell[c] = cell{columns[i], r.Values[i], true, 0}
-				}
-			}
-			if !rd.read(raw, yield) {
-				return
-			}
-		}
-	}
 }
 
 // Version implements [Versioned] by the VersionQuery.
-func (s SQLAddresses) Version(ctx context.Context) (string, error) {
+func (s SQL) Version(ctx context.Context) (string, error) {
+	if s.VersionQuery != "" && s.DB == nil {
+		return "", errNoDatabase
+	}
 	return sqlrows.Version(ctx, s.DB, s.VersionQuery)
 }
 
-func (s SQLAddresses) query(table string, columns []string, group, ip int) (string, error) {
-	if s.DB == nil {
-		return "", errors.New("want a database")
-	}
-	if group < 0 || ip < 0 {
-		return "", errors.New("a table without group or address column")
-	}
-	order := s.IDCol
-	if order == NoColumn {
-		order = ""
-	}
-	return s.Dialect.Select(table, columns, order)
+// A source that lacks these has no row that could be left out: no LoadError.
+var (
+	errNoDatabase = errors.New("want a database")
+	errNoFiles    = errors.New("want a file system")
+)
+
+// sqlColumn is a column as its reader knows it.
+type sqlColumn struct {
+	name      string // as configured
+	byDefault string
+	needed    bool
 }
+
+// sqlTable is an SQL and what one reader wants of it.
+type sqlTable struct {
+	SQL
+	name    string   // of the table, for origins and errors
+	cells   []string // the name of each cell, "" if the table lacks it
+	at      []int    // by cell: its index in columns, -1 none
+	columns []string // that are read
+	id      int      // index in columns; -1 none
+	where   []string // columns that equal args
+	args    []any
+	err     error
+}
+
+// reads returns the table of s. name is its default name.
+func (s SQL) reads(name string, columns ...sqlColumn) *sqlTable {
+	t := &sqlTable{SQL: s, name: orDefault(s.Table, name), id: -1}
+	if s.Query != "" {
+		t.name = orDefault(s.Table, "query")
+	}
+	if s.DB == nil {
+		t.err = errNoDatabase
+	}
+	for _, c := range columns {
+		col := c.name
+		if s.Query == "" {
+			col = orDefault(col, c.byDefault)
+		}
+		if col == NoColumn {
+			col = ""
+		}
+		if col == "" && c.needed {
+			t.err = errors.Join(t.err, fmt.Errorf("want a column for %q", c.byDefault))
+		}
+		t.cells, t.at = append(t.cells, col), append(t.at, t.column(col))
+	}
+	if s.IDCol != NoColumn {
+		t.id = t.column(s.IDCol)
+	}
+	return t
+}
+
+// column adds a column to those that are read.
+func (t *sqlTable) column(name string) int {
+	if name == "" {
+		return -1
+	}
+	t.columns = append(t.columns, name)
+	return len(t.columns) - 1
+}
+
+// has reports whether the table has the column of a cell.
+func (t *sqlTable) has(cell int) bool { return t.at[cell] >= 0 }
+
+// only selects the rows in which the column has this value.
+func (t *sqlTable) only(column string, value any) {
+	t.where, t.args = append(t.where, column), append(t.args, value)
+}
+
+// rows yields the rows as the driver gives them.
+func (t *sqlTable) rows(ctx context.Context) iter.Seq2[sqlrows.Row, error] {
+	query, err := t.query()
+	if err != nil {
+		return func(yield func(sqlrows.Row, error) bool) {
+			yield(sqlrows.Row{}, err)
+		}
+	}
+	return sqlrows.Pick(ctx, t.DB, t.columns, query, t.args...)
+}
+
+func (t *sqlTable) query() (string, error) {
+	if t.err != nil || t.Query != "" {
+		return t.Query, t.err
+	}
+	order := ""
+	if t.id >= 0 {
+		order = t.columns[t.id]
+	}
+	return sqlrows.Dialect(t.Dialect).SelectWhere(t.name, t.columns, t.where, order)
+}
+
+// origin names a row by its id column, if there is one that is a number, else
+// by its place in the result.
+func (t *sqlTable) origin(r sqlrows.Row) Origin {
+	if t.id >= 0 {
+		if n, err := sqlrows.Integer(r.Values[t.id], 1, min(1<<32-1, math.MaxInt)); err == nil {
+			return Origin{Name: t.name, Line: int(n), Unit: UnitID}
+		}
+	}
+	return Origin{Name: t.name, Line: r.N, Unit: UnitRow}
+}
+
+// readTable yields what read makes of each row of the table, or every error it
+// has found.
+func readTable[R any](ctx context.Context, t *sqlTable, read func(*record) R) iter.Seq2[R, error] {
+	return func(yield func(R, error) bool) {
+		rec := record{names: t.cells, values: make([]any, len(t.cells))}
+		for r, err := range t.rows(ctx) {
+			if err != nil {
+				var none R
+				yield(none, fmt.Errorf("%s: %w", t.name, err))
+				return
+			}
+			rec.origin = t.origin(r)
+			for cell, i := range t.at {
+				if i >= 0 {
+					rec.values[cell] = r.Values[i]
+				}
+			}
+			if !yieldRow(&rec, read(&rec), yield) {
+				return
+			}
+		}
+	}
+}
+
+// record is a row of cells before they are understood, of a table or of a line.
+type record struct {
+	origin Origin
+	names  []string // of the cells; "" for one that is not there
+	values []any    // as drivers give them
+	cols   []int    // byte columns in a line; nil for tables
+	errs   []*LoadError
+}
+
+// yieldRow yields r, or the errors of rec. The row goes with its errors: what
+// it is part of may be known.
+func yieldRow[R any](rec *record, r R, yield func(R, error) bool) bool {
+	if len(rec.errs) == 0 {
+		return yield(r, nil)
+	}
+	errs := rec.errs
+	rec.errs = nil
+	for _, e := range errs {
+		if !yield(r, e) {
+			return false
+		}
+	}
+	return true
+}
+
+// given reports whether there is such a cell at all.
+func (r *record) given(cell int) bool { return r.names[cell] != "" }
+
+// bad notes what is wrong with a cell.
+func (r *record) bad(cell int, err error) {
+	at := r.origin
+	if r.cols != nil {
+		at.Col = r.cols[cell]
+	}
+	r.errs = append(r.errs, &LoadError{Origin: at, Column: r.names[cell], Value: sqlrows.Show(r.values[cell]), Err: err})
+}
+
+func (r *record) badf(cell int, format string, args ...any) { r.bad(cell, fmt.Errorf(format, args...)) }
+
+// integer reads a number from lo to hi; a cell that is not there is 0.
+func (r *record) integer(cell int, lo, hi int64) int64 {
+	if !r.given(cell) {
+		return 0
+	}
+	n, err := sqlrows.Integer(r.values[cell], lo, hi)
+	if err != nil {
+		r.bad(cell, err)
+	}
+	return n
+}
+
+// text reads a text; ok is false for NULL and for a cell that is not there,
+// which are "".
+func (r *record) text(cell int) (s string, ok bool) {
+	if !r.given(cell) {
+		return "", false
+	}
+	s, ok, err := sqlrows.Text(r.values[cell])
+	if err != nil {
+		r.bad(cell, err)
+	}
+	return s, ok
+}
+
+// needed is text of a cell in which NULL is an error.
+func (r *record) needed(cell int) string {
+	s, ok := r.text(cell)
+	if !ok && r.given(cell) && r.values[cell] == nil {
+		r.bad(cell, sqlrows.ErrNull)
+	}
+	return s
+}
+
+// failed reports whether something was found wrong.
+func (r *record) failed() bool { return len(r.errs) > 0 }
 
 func orDefault(s, def string) string {
 	if s == "" {
@@ -187,299 +414,66 @@ func orDefault(s, def string) string {
 	return s
 }
 
-// rowOrigin names a row by its id column, if there is one that is a number,
-// else by its place in the result.
-func rowOrigin(table string, r sqlrows.Row, id int) Origin {
-	if id >= 0 {
-		if n, err := sqlrows.Integer(r.Values[id], 1, min(1<<32-1, math.MaxInt)); err == nil {
-			return Origin{Name: table, Line: int(n), Unit: UnitID}
-		}
-	}
-	return Origin{Name: table, Line: r.N, Unit: UnitRow}
-}
-
-// The cells of a row, before they are understood.
-const (
-	colGroup = iota
-	colIP
-	colMask
-	colPort
-	colProto
-	colPattern
-	colInfo
-	addressCols
-)
-
-type cell struct {
-	name  string
-	value any // as drivers give it
-	given bool
-	col   int // byte column in a file
-}
-
-type rawAddress struct {
+// textLine is one line of a text file, without its end.
+type textLine struct {
 	origin Origin
-	cell   [addressCols]cell
+	text   string
 }
 
-// addressReader turns cells into rows.
-type addressReader struct {
-	zeroMask ZeroMask
-	names    bool
-	skipBad  bool
-	patterns map[string]error // what CompilePattern says to each
+func (l textLine) errorf(col int, format string, args ...any) *LoadError {
+	l.origin.Col = col
+	return &LoadError{Origin: l.origin, Err: fmt.Errorf(format, args...)}
 }
 
-// read yields the row, or every error it has.
-func (rd addressReader) read(raw rawAddress, yield func(AddressRow, error) bool) bool {
-	p := rowParser{raw: raw, addressReader: rd}
-	r := p.row()
-	if len(p.errs) == 0 {
-		return yield(r, nil)
-	}
-	for _, e := range p.errs {
-		if !yield(AddressRow{}, e) {
-			return false
-		}
-	}
-	return true
-}
-
-type rowParser struct {
-	addressReader
-	raw  rawAddress
-	errs []*LoadError
-}
-
-func (p *rowParser) bad(col int, format string, args ...any) {
-	c := p.raw.cell[col]
-	at := p.raw.origin
-	at.Col = c.col
-	p.errs = append(p.errs, &LoadError{
-		Origin: at, Column: c.name, Value: sqlrows.Show(c.value),
-		Err: fmt.Errorf(format, args...), Skipped: p.skipBad,
-	})
-}
-
-func (p *rowParser) row() AddressRow {
-	r := AddressRow{Origin: p.raw.origin}
-	r.Group = GroupID(p.integer(colGroup, 1<<32-1))
-	p.address(&r)
-	r.Port = uint16(p.integer(colPort, 65535))
-	r.Proto = p.proto()
-	r.Pattern = p.pattern()
-	r.Info = p.text(colInfo)
-	return r
-}
-
-// integer reads a number from 0 to most; a column that is not there is 0.
-func (p *rowParser) integer(col int, most int64) int64 {
-	if !p.raw.cell[col].given {
-		return 0
-	}
-	n, err := sqlrows.Integer(p.raw.cell[col].value, 0, most)
-	if err != nil {
-		p.bad(col, "%w", err)
-	}
-	return n
-}
-
-// text reads a text; NULL is "".
-func (p *rowParser) text(col int) string {
-	s, _, err := sqlrows.Text(p.raw.cell[col].value)
-	if err != nil {
-		p.bad(col, "%w", err)
-	}
-	return s
-}
-
-// pattern reads a pattern that can be compiled. The table would find the
-// others too, but knows neither their column nor SkipBad.
-func (p *rowParser) pattern() string {
-	s := p.text(colPattern)
-	if s == "" {
-		return ""
-	}
-	err, ok := p.patterns[s]
-	if !ok {
-		_, err = CompilePattern(s)
-		p.patterns[s] = err
-	}
-	if err != nil {
-		p.bad(colPattern, "%w", err)
-	}
-	return s
-}
-
-func (p *rowParser) proto() Proto {
-	c := p.raw.cell[colProto]
-	if !c.given {
-		return ProtoAny
-	}
-	if c.value == nil {
-		p.bad(colProto, "%w", sqlrows.ErrNull)
-	}
-	s := p.text(colProto)
-	if s == "" {
-		return ProtoAny
-	}
-	proto, err := ParseProto(s)
-	if err != nil {
-		p.bad(colProto, "want one of %s", strings.Join(protoNames[:], " "))
-	}
-	return proto
-}
-
-// address reads ip and mask, or a host name.
-func (p *rowParser) address(r *AddressRow) {
-	if p.raw.cell[colIP].value == nil {
-		p.bad(colIP, "%w", sqlrows.ErrNull)
-		return
-	}
-	before := len(p.errs)
-	text := p.text(colIP)
-	if len(p.errs) > before {
-		return
-	}
-	addr, err := ParseAddress(text)
-	if err != nil {
-		p.host(r, sqlrows.Trim(text))
-		return
-	}
-	if !p.raw.cell[colMask].given {
-		r.Prefix = netip.PrefixFrom(addr, addr.BitLen())
-		return
-	}
-	mask := int(p.integer(colMask, int64(addr.BitLen())))
-	if mask == 0 && len(p.errs) == before {
-		mask = p.zero(addr)
-	}
-	if len(p.errs) > before {
-		return
-	}
-	if addr.Is4In6() && mask <= 96 {
-		p.bad(colMask, "want more than 96 for an IPv4-mapped address")
-		return
-	}
-	r.Prefix = netip.PrefixFrom(addr, mask)
-}
-
-// zero gives the prefix length that mask 0 means.
-func (p *rowParser) zero(addr netip.Addr) int {
-	switch {
-	case p.zeroMask == ZeroMaskHost:
-		return addr.BitLen()
-	case p.zeroMask == ZeroMaskUnset:
-		p.bad(colMask, "mask 0 is a host to Kamailio and everyone to OpenSIPS: the source must say which (ZeroMask)")
-	case !addr.IsUnspecified():
-		p.bad(colMask, "mask 0 on %s would be everyone: want %d for the host, or 0.0.0.0 or ::", addr, addr.BitLen())
-	}
-	return 0
-}
-
-func (p *rowParser) host(r *AddressRow, text string) {
-	name, ok := hostName(text)
-	switch {
-	case !ok:
-		p.bad(colIP, "want an IPv4 or IPv6 address")
-	case !p.names:
-		p.bad(colIP, "want an IPv4 or IPv6 address; for host names set Names")
-	default:
-		r.Host = name
-	}
-}
-
-// AddressFile reads Kamailio's address_file: a row a line, columns separated
-// by blanks, "#" begins a comment anywhere.
-//
-//	group address [mask [port [tag]]]
-//
-// A mask that is missing or 0 means the address alone.
-type AddressFile struct {
-	FS    fs.FS
-	Name  string // a path of FS
-	Names bool   // what is no address but a valid host name is a host row
-
-	// SkipBad is as in [SQLAddresses].
-	SkipBad bool
-}
-
-// maxLine is the longest line of a text file, in bytes, without its end.
-const maxLine = 64 << 10
-
-// Addresses implements [AddressSource].
-func (f AddressFile) Addresses(ctx context.Context) iter.Seq2[AddressRow, error] {
-	return func(yield func(AddressRow, error) bool) {
-		if f.FS == nil {
-			yield(AddressRow{}, &LoadError{Origin: Origin{Name: f.Name}, Err: errors.New("want a file system")})
-			return
-		}
-		text, err := fs.ReadFile(f.FS, f.Name)
+// readLines yields what read makes of the lines of a file; read yields each
+// row, and each error, that a line has.
+func readLines[R any](ctx context.Context, fsys fs.FS, name string, read func(l textLine, yield func(R, error) bool) bool) iter.Seq2[R, error] {
+	return func(yield func(R, error) bool) {
+		var none R
+		text, err := readFile(fsys, name)
 		if err != nil {
-			yield(AddressRow{}, err)
+			yield(none, err)
 			return
 		}
-		rd := addressReader{zeroMask: ZeroMaskHost, names: f.Names, skipBad: f.SkipBad}
-		n := 0
-		for line := range bytes.Lines(bytes.TrimPrefix(text, []byte("\ufeff"))) {
-			if n++; n%4096 == 0 && ctx.Err() != nil {
-				yield(AddressRow{}, ctx.Err())
+		for n, line := range lines.Of(string(text)) {
+			if n%4096 == 0 && ctx.Err() != nil {
+				yield(none, ctx.Err())
 				return
 			}
-			if !f.line(rd, n, string(bytes.TrimRight(line, "\r\n")), yield) {
+			l := textLine{Origin{Name: name, Line: n}, line}
+			if len(line) > lines.Max {
+				if !yield(none, l.errorf(lines.Max+1, "%w", lines.ErrLong)) {
+					return
+				}
+				continue
+			}
+			if !read(l, yield) {
 				return
 			}
 		}
 	}
 }
 
-// Version implements [Versioned] by a hash of the file.
-func (f AddressFile) Version(context.Context) (string, error) { return fileVersion(f.FS, f.Name) }
+func readFile(fsys fs.FS, name string) ([]byte, error) {
+	if fsys == nil {
+		return nil, fmt.Errorf("%s: %w", name, errNoFiles)
+	}
+	return fs.ReadFile(fsys, name)
+}
 
-// fileVersion is a hash of the content of files.
+// fileVersion is a hash of the content of files. One that does not exist is
+// another content than an empty one.
 func fileVersion(fsys fs.FS, names ...string) (string, error) {
 	h := sha256.New()
 	for _, name := range names {
-		text, err := fs.ReadFile(fsys, name)
-		if err != nil {
+		text, err := readFile(fsys, name)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return "", err
 		}
-		fmt.Fprintf(h, "%d:", len(text))
+		fmt.Fprintf(h, "%t %d:", err == nil, len(text))
 		h.Write(text)
 	}
 	return string(h.Sum(nil)), nil
-}
-
-func (f AddressFile) line(rd addressReader, n int, line string, yield func(AddressRow, error) bool) bool {
-	at := Origin{Name: f.Name, Line: n}
-	bad := func(col int, format string, args ...any) bool {
-		at.Col = col
-		return yield(AddressRow{}, &LoadError{Origin: at, Err: fmt.Errorf(format, args...), Skipped: f.SkipBad})
-	}
-	if len(line) > maxLine {
-		return bad(maxLine+1, "want at most %d bytes in a line", maxLine)
-	}
-	line, _, _ = strings.Cut(line, "#")
-	fields, cols := columns(line)
-	switch {
-	case len(fields) == 0:
-		return true
-	case len(fields) == 1:
-		return bad(len(line)+1, "found end of line, want an address")
-	case len(fields) > 5:
-		return bad(cols[5], "found %q, want at most five columns: group address mask port tag", shorten(fields[5]))
-	}
-	raw := rawAddress{origin: at}
-	raw.cell[colMask] = cell{"mask", "0", true, 0}
-	for i, c := range []struct {
-		col  int
-		name string
-	}{{colGroup, "group"}, {colIP, "address"}, {colMask, "mask"}, {colPort, "port"}, {colInfo, "tag"}} {
-		if i < len(fields) {
-			raw.cell[c.col] = cell{c.name, fields[i], true, cols[i]}
-		}
-	}
-	return rd.read(raw, yield)
 }
 
 // columns splits a line at blanks and gives the byte column of each field.
@@ -496,4 +490,10 @@ func columns(line string) (fields []string, cols []int) {
 		}
 	}
 	return fields, cols
+}
+
+// withoutComment is a line without what follows a "#".
+func withoutComment(line string) string {
+	line, _, _ = strings.Cut(line, "#")
+	return line
 }

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/sipacl/sipacl/internal/fakedb"
+	"github.com/sipacl/sipacl/internal/lines"
 	"github.com/stretchr/testify/require"
 )
 
@@ -28,7 +29,7 @@ func golden(t *testing.T, file, text string) {
 	require.Equal(t, string(want), text)
 }
 
-func load(t testing.TB, s AddressSource) (*Table, error) { return newTable(s.Addresses(t.Context())) }
+func load(t testing.TB, s AddressSource) (*Table, error) { return newTable(s) }
 
 // dbAddress gives a database with OpenSIPS's table.
 func dbAddress(t testing.TB, rows ...[]any) *fakedb.DB {
@@ -95,9 +96,7 @@ func TestEveryBadCellIsNamed(t *testing.T) {
 	require.True(t, errors.As(err, &first))
 	require.Equal(t, "grp", first.Column)
 
-	s := OpenSIPSAddresses(db.SQL())
-	s.SkipBad = true
-	table, err = load(t, s)
+	table, err = load(t, SkipBad[AddressRow](OpenSIPSAddresses(db.SQL())))
 	require.NoError(t, err)
 	require.Equal(t, 1, table.Len())
 }
@@ -111,8 +110,7 @@ func TestSkipBadLeavesOutBadPatterns(t *testing.T) {
 	_, err := load(t, s)
 	require.ErrorContains(t, err, `address:id 1: pattern "x*x*`)
 	require.ErrorContains(t, err, `address:id 2: pattern "x*x*`)
-	s.SkipBad = true
-	table, err := load(t, s)
+	table, err := load(t, SkipBad[AddressRow](s))
 	require.NoError(t, err)
 	require.Equal(t, 1, table.Len())
 }
@@ -134,7 +132,7 @@ func TestMask0MustBeExplained(t *testing.T) {
 		{ZeroMaskEveryone, "2001:db8::1", "would be everyone: want 128 for the host"},
 	} {
 		db := dbAddress(t, []any{1, 1, test.ip, 0, 0, "any", "", ""})
-		table, err := load(t, SQLAddresses{DB: db.SQL(), ZeroMask: test.zero})
+		table, err := load(t, SQLAddresses{SQL: SQL{DB: db.SQL()}, ZeroMask: test.zero})
 		if err != nil {
 			require.ErrorContains(t, err, test.want)
 			continue
@@ -153,8 +151,7 @@ func TestKamailioTableAndNames(t *testing.T) {
 	s.Names = true
 	_, err = load(t, s)
 	require.EqualError(t, err, `address:id 3: ip_addr "10.0.0.300": want an IPv4 or IPv6 address`, "a mistyped address is no name")
-	s.SkipBad = true
-	table, err := load(t, s)
+	table, err := load(t, SkipBad[AddressRow](s))
 	require.NoError(t, err)
 	d := table.CheckAddress(Query{Group: 1, Host: "gw.EXAMPLE.com", Port: 5060})
 	require.True(t, d.Allowed)
@@ -164,14 +161,14 @@ func TestKamailioTableAndNames(t *testing.T) {
 func TestEveryNameCanBeChangedAndNoneInjects(t *testing.T) {
 	db := fakedb.Open(t)
 	db.Set("acl.peers", []string{"no", "g", "a", "m", "p", "t", "w", "c"}, []any{9, 1, "192.0.2.0", 24, 0, "tcp", "", "x"})
-	s := SQLAddresses{DB: db.SQL(), Table: "acl.peers", IDCol: "no", GroupCol: "g", IPCol: "a", MaskCol: "m", PortCol: "p", ProtoCol: "t", PatternCol: "w", InfoCol: "c"}
+	s := SQLAddresses{SQL: SQL{DB: db.SQL(), Table: "acl.peers", IDCol: "no"}, GroupCol: "g", IPCol: "a", MaskCol: "m", PortCol: "p", ProtoCol: "t", PatternCol: "w", InfoCol: "c"}
 	for _, d := range []Dialect{PlainSQL, PostgreSQL, MySQL, SQLite} {
 		s.Dialect = d
 		table, err := load(t, s)
 		require.NoError(t, err)
 		require.Equal(t, "group 1 192.0.2.0/24 port any proto tcp", collect(table.Rows())[0].String())
 	}
-	least := SQLAddresses{DB: db.SQL(), Table: "acl.peers", GroupCol: "g", IPCol: "a", MaskCol: NoColumn, PortCol: NoColumn, ProtoCol: NoColumn, PatternCol: NoColumn, InfoCol: NoColumn}
+	least := SQLAddresses{SQL: SQL{DB: db.SQL(), Table: "acl.peers"}, GroupCol: "g", IPCol: "a", MaskCol: NoColumn, PortCol: NoColumn, ProtoCol: NoColumn, PatternCol: NoColumn, InfoCol: NoColumn}
 	table, err := load(t, least)
 	require.NoError(t, err)
 	require.Equal(t, AddressRow{Group: 1, Prefix: prefix("192.0.2.0/32"), Origin: Origin{Name: "acl.peers", Line: 1, Unit: UnitRow}}, collect(table.Rows())[0])
@@ -182,7 +179,7 @@ func TestEveryNameCanBeChangedAndNoneInjects(t *testing.T) {
 		func(s *SQLAddresses) { s.Table = evil }, func(s *SQLAddresses) { s.IDCol = evil }, func(s *SQLAddresses) { s.GroupCol = evil },
 		func(s *SQLAddresses) { s.IPCol = evil }, func(s *SQLAddresses) { s.MaskCol = evil }, func(s *SQLAddresses) { s.PortCol = evil },
 		func(s *SQLAddresses) { s.ProtoCol = evil }, func(s *SQLAddresses) { s.PatternCol = evil }, func(s *SQLAddresses) { s.InfoCol = evil },
-		func(s *SQLAddresses) { s.GroupCol = NoColumn }, func(s *SQLAddresses) { s.IPCol = NoColumn }, func(s *SQLAddresses) { s.DB = nil },
+		func(s *SQLAddresses) { s.Group = 1 }, func(s *SQLAddresses) { s.IPCol = NoColumn }, func(s *SQLAddresses) { s.DB = nil },
 	} {
 		bad := s
 		set(&bad)
@@ -239,8 +236,8 @@ func TestAddressFileLongLines(t *testing.T) {
 		return err
 	}
 	line := "1 192.0.2.1 32 0 "
-	require.NoError(t, load(line+strings.Repeat("x", maxLine-len(line))+"\r\n"+line))
-	require.EqualError(t, load(line+strings.Repeat("x", maxLine-len(line)+1)+"\n"), "f:1:65537: want at most 65536 bytes in a line")
+	require.NoError(t, load(line+strings.Repeat("x", lines.Max-len(line))+"\r\n"+line))
+	require.EqualError(t, load(line+strings.Repeat("x", lines.Max-len(line)+1)+"\n"), "f:1:65537: want at most 65536 bytes in a line")
 	require.NoError(t, load(strings.Repeat("1 192.0.2.1\n", 10000)))
 }
 
@@ -248,7 +245,7 @@ func TestAddressFileEndsWithItsContext(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), -time.Second)
 	defer cancel()
 	f := AddressFile{FS: fstest.MapFS{"f": {Data: []byte(strings.Repeat("1 192.0.2.1\n", 5000))}}, Name: "f"}
-	_, err := newTable(f.Addresses(ctx))
+	_, err := loadTable(ctx, nil, []AddressSource{f}, nil)
 	require.ErrorIs(t, err, context.DeadlineExceeded)
 }
 
@@ -262,8 +259,7 @@ func FuzzAddressFile(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text string, names bool) {
 		source := AddressFile{FS: fstest.MapFS{"f": {Data: []byte(text)}}, Name: "f", Names: names}
 		table, err := load(t, source)
-		source.SkipBad = true
-		lenient, skipErr := load(t, source)
+		lenient, skipErr := load(t, SkipBad[AddressRow](source))
 		require.NoError(t, skipErr, "SkipBad leaves out whatever is wrong in a file")
 		require.LessOrEqual(t, lenient.Len(), strings.Count(text, "\n")+1)
 		if err != nil {

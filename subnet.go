@@ -3,7 +3,6 @@ package sipacl
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"iter"
 	"net/netip"
@@ -59,19 +58,20 @@ type nameRow struct {
 // loadTable builds the table that follows old. n, if not nil, looks up host
 // names.
 func loadTable(ctx context.Context, old *Table, sources []AddressSource, n *names) (loaded, error) {
-	rows := join(ctx, sources, AddressSource.Addresses)
 	if n != nil {
-		rows = n.resolve(ctx, rows)
+		sources = n.resolving(sources)
 	}
 	b := newTableBuilder(old.Len() + old.Len()/64)
-	l, err := b.load(rows)
+	skipped, err := readAll(ctx, sources, b.add)
 	if err != nil {
 		return loaded{}, err
 	}
+	t := b.finish()
+	l := loaded{gen: t, content: b.content, entries: t.Len(), skipped: skipped, warnings: t.suspect}
 	if n != nil { // else rows may not have been read, and their names not used
 		l.resolved, l.names = n.rows, n.status()
 	}
-	diff(old, b.table, func(AddressRow) { l.added++ }, func(AddressRow) { l.removed++ })
+	diff(old, t, func(AddressRow) { l.added++ }, func(AddressRow) { l.removed++ })
 	return l, nil
 }
 
@@ -85,35 +85,6 @@ func newTableBuilder(expected int) *tableBuilder {
 	}
 	b.index.Grow(expected)
 	return b
-}
-
-// load reads every row and finishes the table.
-func (b *tableBuilder) load(rows iter.Seq2[AddressRow, error]) (l loaded, err error) {
-	var errs []error
-	fatal := false
-	for r, err := range rows {
-		if err == nil {
-			err = b.add(r)
-		}
-		if err == nil {
-			continue
-		}
-		errs = append(errs, err)
-		if e, ok := err.(*LoadError); ok && e.Skipped {
-			l.skipped = append(l.skipped, e)
-			continue
-		}
-		fatal = true
-		if !errors.As(err, new(*LoadError)) {
-			break
-		}
-	}
-	if fatal {
-		return loaded{}, errors.Join(errs...)
-	}
-	t := b.finish()
-	l.gen, l.content, l.entries, l.warnings = t, b.content, t.Len(), t.suspect
-	return l, nil
 }
 
 type tableBuilder struct {
@@ -221,6 +192,17 @@ func (b *tableBuilder) finish() *Table {
 
 func (t *Table) hostOf(name uint32) string { return t.texts.At(t.names[name].host) }
 
+// check says what is wrong with the row.
+func (r AddressRow) check() error {
+	if err := r.clean(); err != nil {
+		return err
+	}
+	if _, err := CompilePattern(r.Pattern); err != nil {
+		return &LoadError{Origin: r.Origin, Column: "pattern", Value: r.Pattern, Err: err}
+	}
+	return nil
+}
+
 // clean brings the prefix and the host name into the one form that is
 // compared, or tells what is wrong with the row.
 func (r *AddressRow) clean() error {
@@ -249,7 +231,7 @@ func (r *AddressRow) clean() error {
 	}
 	if r.Prefix.Addr().Is4In6() {
 		if r.Prefix.Bits() <= 96 {
-			return bad("mask", fmt.Sprint(r.Prefix.Bits()), "want more than 96 for an IPv4-mapped address")
+			return bad("mask", fmt.Sprint(r.Prefix.Bits()), "%w", errMappedMask)
 		}
 		r.Prefix = netip.PrefixFrom(r.Prefix.Addr().Unmap(), r.Prefix.Bits()-96)
 	}

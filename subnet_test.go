@@ -1,6 +1,7 @@
 package sipacl
 
 import (
+	"context"
 	"encoding/binary"
 	"fmt"
 	"iter"
@@ -176,7 +177,7 @@ func compareTables(t *testing.T, data []byte) {
 	for i := range rows {
 		rows[i] = d.row(i + 1)
 	}
-	fast, err := newTable(AddressRows(rows).Addresses(t.Context()))
+	fast, err := newTable(Rows(rows...))
 	require.NoError(t, err)
 	var slow slowTable
 	for _, r := range rows {
@@ -249,7 +250,7 @@ func prefix(s string) netip.Prefix { return netip.MustParsePrefix(s) }
 func addr(s string) netip.Addr     { return netip.MustParseAddr(s) }
 
 func mustTable(t testing.TB, rows ...AddressRow) *Table {
-	table, err := newTable(AddressRows(rows).Addresses(t.Context()))
+	table, err := newTable(Rows(rows...))
 	require.NoError(t, err)
 	return table
 }
@@ -329,7 +330,7 @@ func TestMappedRowsAreUnmappedOrRefused(t *testing.T) {
 	d := table.CheckAddress(Query{Addr: addr("192.0.2.77")})
 	require.Equal(t, "192.0.2.0/24", d.Prefix.String())
 	for _, p := range []string{"::ffff:0:0/96", "::ffff:192.0.2.0/32", "::ffff:192.0.2.1/0"} {
-		_, err := newTable(AddressRows{{Prefix: prefix(p)}}.Addresses(t.Context()))
+		_, err := newTable(Rows([]AddressRow{{Prefix: prefix(p)}}...))
 		require.ErrorContains(t, err, "want more than 96", p)
 	}
 }
@@ -387,7 +388,7 @@ func TestExplainSaysWhatWasDifferent(t *testing.T) {
 
 func TestEveryBadRowIsNamed(t *testing.T) {
 	at := func(line int) Origin { return Origin{Name: "rows", Line: line} }
-	_, err := newTable(AddressRows{
+	_, err := newTable(Rows([]AddressRow{
 		{Origin: at(1)},
 		{Origin: at(2), Prefix: prefix("192.0.2.0/24"), Host: "example.com"},
 		{Origin: at(3), Host: "192.0.2.300"},
@@ -396,7 +397,7 @@ func TestEveryBadRowIsNamed(t *testing.T) {
 		{Origin: at(6), Prefix: netip.PrefixFrom(addr("192.0.2.1"), 33)},
 		{Origin: at(7), Prefix: prefix("192.0.2.0/24")},
 		{Origin: at(8), Prefix: netip.PrefixFrom(netip.Addr{}, 0)},
-	}.Addresses(t.Context()))
+	}...))
 	require.EqualError(t, err, `rows:1: ip "invalid Prefix": want an address and a mask
 rows:2: host "example.com": want a host name or a prefix, not both
 rows:3: host "192.0.2.300": want a host name
@@ -452,13 +453,15 @@ func TestKeptTextIsSmall(t *testing.T) {
 	before := heap()
 	var kept []string
 	for range 5 {
-		table, err := newTable(func(yield func(AddressRow, error) bool) {
-			for i := range 50_000 {
-				if !yield(AddressRow{Prefix: netip.PrefixFrom(host(i), 32), Info: fmt.Sprintf("customer %030d", i)}, nil) {
-					return
+		table, err := newTable(RowFunc[AddressRow](func(context.Context) iter.Seq2[AddressRow, error] {
+			return func(yield func(AddressRow, error) bool) {
+				for i := range 50_000 {
+					if !yield(AddressRow{Prefix: netip.PrefixFrom(host(i), 32), Info: fmt.Sprintf("customer %030d", i)}, nil) {
+						return
+					}
 				}
 			}
-		})
+		}))
 		require.NoError(t, err)
 		d := table.CheckAddress(Query{Addr: host(7), Any: AnyGroup})
 		require.True(t, d.Allowed)
@@ -470,7 +473,7 @@ func TestKeptTextIsSmall(t *testing.T) {
 
 // TestManyRowsOfOnePrefix looks a group up among all of them.
 func TestManyRowsOfOnePrefix(t *testing.T) {
-	var rows AddressRows
+	var rows []AddressRow
 	for i := range 1000 {
 		rows = append(rows, AddressRow{
 			Group: GroupID(i * 7 % 100), Port: uint16(i), Prefix: netip.MustParsePrefix("0.0.0.0/0"), Origin: Origin{Line: i + 1},

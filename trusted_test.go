@@ -12,7 +12,7 @@ import (
 )
 
 func trustedOf(t *testing.T, rows ...TrustedRow) *TrustedTable {
-	trusted, err := NewTrusted(t.Context(), TrustedRows(rows))
+	trusted, err := NewTrusted(t.Context(), Rows(rows...))
 	require.NoError(t, err)
 	return trusted.Current()
 }
@@ -43,16 +43,16 @@ func TestTrustedRows(t *testing.T) {
 		{TrustedQuery{Addr: netip.MustParseAddr("192.0.2.3"), Proto: ProtoUDP}, nil, ""},
 		{TrustedQuery{}, nil, ""},
 	} {
-		d := table.CheckTrusted(c.q)
+		d := table.AllowTrusted(c.q)
 		require.Equal(t, c.tags, slices.Collect(table.Tags(c.q)), "%+v", c.q)
 		require.Equal(t, c.info, d.Info, "%+v", c.q)
 		require.Equal(t, c.tags != nil, d.Allowed, "%+v", c.q)
 		require.Equal(t, d, table.Explain(c.q).Decision)
 	}
 	q := TrustedQuery{Addr: addr, Proto: ProtoUDP, From: "sip:a@b", Target: "sip:100@x.com"}
-	require.Zero(t, testing.AllocsPerRun(100, func() { table.CheckTrusted(q) }))
-	require.Equal(t, CauseNotLoaded, (*TrustedTable)(nil).CheckTrusted(q).Cause)
-	require.Equal(t, CauseNotLoaded, new(Trusted).CheckTrusted(q).Cause)
+	require.Zero(t, testing.AllocsPerRun(100, func() { table.AllowTrusted(q) }))
+	require.Equal(t, CauseNotLoaded, (*TrustedTable)(nil).AllowTrusted(q).Cause)
+	require.Equal(t, CauseNotLoaded, Trusted{}.Current().AllowTrusted(q).Cause)
 	require.Empty(t, slices.Collect((*TrustedTable)(nil).Tags(q)))
 }
 
@@ -63,7 +63,7 @@ func TestTrustedTableFromADatabase(t *testing.T) {
 		[]any{int64(1), "192.0.2.1   ", "ANY ", nil, nil, "peer ", int64(0)},
 		[]any{int64(2), "[2001:db8:0::1]", "tls", "alice", "", nil, "7"},
 	)
-	trusted, err := NewTrusted(t.Context(), SQLTrusted{DB: db.SQL()})
+	trusted, err := NewTrusted(t.Context(), SQLTrusted{SQL: SQL{DB: db.SQL()}})
 	require.NoError(t, err)
 
 	req := mustRequest("INVITE", "")
@@ -99,14 +99,14 @@ func TestTrustedTableFromADatabase(t *testing.T) {
 	require.ErrorContains(t, err, `trusted:id 4: from pattern "[":`)
 	require.ErrorContains(t, err, `trusted:id 4: target pattern "\\(":`)
 
-	old := SQLTrusted{DB: db.SQL(), Table: "old", IDCol: NoColumn, TargetCol: NoColumn, PriorityCol: NoColumn}
+	old := SQLTrusted{SQL: SQL{DB: db.SQL(), Table: "old", IDCol: NoColumn}, TargetCol: NoColumn, PriorityCol: NoColumn}
 	db.Set("old", []string{"src_ip", "proto", "from_pattern", "tag"}, []any{"192.0.2.1", "any", nil, nil})
 	trusted, err = NewTrusted(t.Context(), old)
 	require.NoError(t, err)
 	require.Equal(t, 1, trusted.Current().Len())
 	require.Equal(t, uint64(1), trusted.Current().Generation())
 
-	for _, bad := range []SQLTrusted{{}, {DB: db.SQL(), SourceCol: NoColumn}, {DB: db.SQL(), Table: "a;b"}, {DB: db.SQL(), Table: "none"}} {
+	for _, bad := range []SQLTrusted{{}, {SQL: SQL{DB: db.SQL()}, SourceCol: NoColumn}, {SQL: SQL{DB: db.SQL(), Table: "a;b"}}, {SQL: SQL{DB: db.SQL(), Table: "none"}}} {
 		_, err = NewTrusted(t.Context(), bad)
 		require.Error(t, err)
 	}

@@ -22,11 +22,10 @@ import (
 
 // Limits, all of them errors when passed.
 const (
-	maxLine     = 64 << 10 // bytes of a line, without its end
-	maxName     = 255      // bytes of a section's name
-	maxDepth    = 10       // files included in each other
-	maxComments = 128      // block comments in each other
-	maxFiles    = 4096     // included files, together
+	maxName     = 255  // bytes of a section's name
+	maxDepth    = 10   // files included in each other
+	maxComments = 128  // block comments in each other
+	maxFiles    = 4096 // included files, together
 	maxBytes    = 256 << 20
 	maxOptions  = 1 << 20 // options, those of templates counted in each heir
 )

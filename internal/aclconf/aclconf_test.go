@@ -12,6 +12,8 @@ import (
 	"testing/fstest"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/sipacl/sipacl/internal/lines"
 )
 
 var update = flag.Bool("update", false, "write what is into testdata")
@@ -109,11 +111,11 @@ func TestControlBytes(t *testing.T) {
 }
 
 func TestLimits(t *testing.T) {
-	line := "deny=" + strings.Repeat("1", maxLine-5)
+	line := "deny=" + strings.Repeat("1", lines.Max-5)
 	_, errs := read("[a]\n" + line + "\n" + line + "\r\n" + line)
 	require.Empty(t, errs)
 	_, errs = read("[a]\n" + line + "1\n")
-	require.Equal(t, "acl.conf:2:1: line of more than 65536 bytes\n", list(errs))
+	require.Equal(t, "acl.conf:2:1: want at most 65536 bytes in a line\n", list(errs))
 
 	name := strings.Repeat("n", maxName)
 	_, errs = read("[" + name + "]\n")

@@ -5,13 +5,14 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/sipacl/sipacl/internal/lines"
 )
 
 var (
 	errNested   = fmt.Errorf("more than %d block comments in each other", maxComments)
 	errStray    = errors.New(`found "--;" outside a block comment`)
 	errOpen     = errors.New(`the block comment that begins here never ends, want "--;"`)
-	errLong     = fmt.Errorf("line of more than %d bytes", maxLine)
 	errControl  = errors.New("found a control byte")
 	errBracket  = errors.New(`section header without "]"`)
 	errParen    = errors.New(`section header without ")" at its end`)
@@ -45,14 +46,11 @@ func (p *parser) fail(at Pos, err error) { p.errs = append(p.errs, &Error{at, er
 // text parses what name holds. in is the section that the including file was
 // in, if any: options before the first header belong to it.
 func (p *parser) text(name, text string, in *Section) {
-	text = strings.TrimPrefix(text, "\ufeff")
 	var c comments
-	for n := 1; text != ""; n++ {
-		var line string
-		line, text, _ = strings.Cut(text, "\n")
+	for n, line := range lines.Of(text) {
 		at := Pos{name, n, 1}
-		if line = strings.TrimSuffix(line, "\r"); len(line) > maxLine {
-			p.fail(at, errLong)
+		if len(line) > lines.Max {
+			p.fail(at, lines.ErrLong)
 			continue
 		}
 		live, err := c.strip(line, at)

@@ -9,13 +9,13 @@ package rulefile
 import (
 	"fmt"
 	"strings"
+
+	"github.com/sipacl/sipacl/internal/lines"
 )
 
-// Limits, in bytes.
-const (
-	MaxLine       = 64 << 10 // of a line, without its end
-	MaxExpression = 4 << 10  // of an expression, without its quotes
-)
+// MaxExpression is the greatest length of an expression in bytes, without its
+// quotes.
+const MaxExpression = 4 << 10
 
 // Rule is one line of a file.
 type Rule struct {
@@ -66,10 +66,7 @@ func (e *Error) Message() string {
 func Parse(text string) ([]Rule, []*Error) {
 	var rules []Rule
 	var errs []*Error
-	n := 0
-	for line := range strings.Lines(strings.TrimPrefix(text, "\ufeff")) {
-		n++
-		line = strings.TrimSuffix(strings.TrimSuffix(line, "\n"), "\r")
+	for n, line := range lines.Of(text) {
 		p := parser{line: n, text: line}
 		if r, ok := p.parse(); ok {
 			rules = append(rules, r)
@@ -91,8 +88,8 @@ type parser struct {
 
 // line = [ rule ] [ "#" { any byte } ] .
 func (p *parser) parse() (r Rule, ok bool) {
-	if len(p.text) > MaxLine {
-		p.fail(MaxLine, "a longer line", fmt.Sprintf("at most %d bytes", MaxLine), "")
+	if len(p.text) > lines.Max {
+		p.fail(lines.Max, "a longer line", fmt.Sprintf("at most %d bytes", lines.Max), "")
 		return r, false
 	}
 	p.text = strings.TrimRight(withoutComment(p.text), " \t")

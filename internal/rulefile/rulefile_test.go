@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/sipacl/sipacl/internal/lines"
 )
 
 // write gives a rule in one spelling, every expression quoted.
@@ -99,7 +101,7 @@ func TestErrors(t *testing.T) {
 		{`EXCEPT,b : ALL`, `1:1: found EXCEPT, want an expression; EXCEPT needs a list on both its sides`},
 		{"ALL : \"x\rEXCEPT\"", `1:9: found control byte 0x0d, want text`},
 		{"x : y\x00", `1:6: found control byte 0x00, want text`},
-		{"\n" + strings.Repeat("#", MaxLine+1), `2:65537: found a longer line, want at most 65536 bytes`},
+		{"\n" + strings.Repeat("#", lines.Max+1), `2:65537: found a longer line, want at most 65536 bytes`},
 		{`ALL : "` + strings.Repeat("x", MaxExpression+1) + `"`, `1:8: found a longer expression, want at most 4096 bytes`},
 	} {
 		rules, errs := Parse(c.in)

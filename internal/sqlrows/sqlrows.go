@@ -54,9 +54,9 @@ func (d Dialect) Identifier(name string) (string, error) {
 			return "", fmt.Errorf("identifier %q: want letters, digits and _", name)
 		}
 		switch d {
-		case PostgreSQL, SQLite:
+		case PostgreSQL:
 			parts[i] = `"` + p + `"`
-		case MySQL:
+		case MySQL, SQLite: // to SQLite "p" is a text if there is no such column
 			parts[i] = "`" + p + "`"
 		}
 	}
@@ -117,6 +117,13 @@ type Row struct {
 
 // Read yields the rows of a query, one at a time, and ends after an error.
 func Read(ctx context.Context, db Queryer, query string, args ...any) iter.Seq2[Row, error] {
+	return Pick(ctx, db, nil, query, args...)
+}
+
+// Pick is Read of the named columns of the result, in this order and in any
+// letter case; nil means all of them. A name that is missing, or there twice,
+// is an error even if there are no rows.
+func Pick(ctx context.Context, db Queryer, names []string, query string, args ...any) iter.Seq2[Row, error] {
 	return func(yield func(Row, error) bool) {
 		rows, err := db.QueryContext(ctx, query, args...)
 		if err != nil {
@@ -129,10 +136,10 @@ func Read(ctx context.Context, db Queryer, query string, args ...any) iter.Seq2[
 			yield(Row{}, err)
 			return
 		}
-		values := make([]any, len(columns))
-		into := make([]any, len(columns))
-		for i := range values {
-			into[i] = &values[i]
+		values, into, err := destinations(columns, names)
+		if err != nil {
+			yield(Row{}, err)
+			return
 		}
 		for n := 1; rows.Next(); n++ {
 			if err := rows.Scan(into...); err != nil {
@@ -149,6 +156,42 @@ func Read(ctx context.Context, db Queryer, query string, args ...any) iter.Seq2[
 			yield(Row{}, err) // some drivers end a cancelled result early, without a word
 		}
 	}
+}
+
+// destinations gives the values of the named columns and, for every column,
+// what it is scanned into.
+func destinations(columns, names []string) (values, into []any, err error) {
+	into = make([]any, len(columns))
+	if names == nil {
+		values = make([]any, len(columns))
+		for i := range into {
+			into[i] = &values[i]
+		}
+		return values, into, nil
+	}
+	for i := range into {
+		into[i] = new(any)
+	}
+	values = make([]any, len(names))
+	var errs []error
+	for v, name := range names {
+		found := -1
+		for i, c := range columns {
+			switch {
+			case !strings.EqualFold(c, name):
+			case found >= 0:
+				errs = append(errs, fmt.Errorf("column %q is there twice", name))
+			default:
+				found = i
+			}
+		}
+		if found < 0 {
+			errs = append(errs, fmt.Errorf("no column %q among %s", name, strings.Join(columns, ", ")))
+			continue
+		}
+		into[found] = &values[v]
+	}
+	return values, into, errors.Join(errs...)
 }
 
 // Version gives the result of a query as one text, and "" for no query.

@@ -86,7 +86,7 @@ func TestDialects(t *testing.T) {
 		Plain:      "SELECT grp, a_1 FROM db.address ORDER BY id$ / ?",
 		PostgreSQL: `SELECT "grp", "a_1" FROM "db"."address" ORDER BY "id$" / $2`,
 		MySQL:      "SELECT `grp`, `a_1` FROM `db`.`address` ORDER BY `id$` / ?",
-		SQLite:     `SELECT "grp", "a_1" FROM "db"."address" ORDER BY "id$" / ?`,
+		SQLite:     "SELECT `grp`, `a_1` FROM `db`.`address` ORDER BY `id$` / ?",
 	} {
 		q, err := d.Select("db.address", []string{"grp", "a_1"}, "id$")
 		require.NoError(t, err)
