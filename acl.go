@@ -32,9 +32,6 @@ func (s Sense) String() string {
 	return "deny"
 }
 
-// MarshalText gives "deny" or "permit".
-func (s Sense) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
-
 // parseSense reads "permit" or "deny" in any letter case, and nothing else.
 func parseSense(s string) (sense Sense, ok bool) {
 	switch {
@@ -276,19 +273,6 @@ func (r ACLRule) valid() (ACLRule, error) {
 	return r, nil
 }
 
-// MustACL is [NewACL] of the rules of lines as [ParseACLRules] reads them,
-// for tests and examples. It panics on an error.
-func MustACL(name string, lines ...string) *ACL {
-	rules, err := ParseACLRules(lines...)
-	if err == nil {
-		var a *ACL
-		if a, err = NewACL(name, rules...); err == nil {
-			return a
-		}
-	}
-	panic(err)
-}
-
 // build makes the index. The trie finds the most specific prefix that covers
 // an address; the rules that cover the address are those of that prefix and
 // of all above it, and only the last of them counts. So each prefix is given
@@ -398,19 +382,14 @@ func (a *ACL) Origin() Origin {
 // Realtime tells whether the ACL comes from a table.
 func (a *ACL) Realtime() bool { return a != nil && a.realtime }
 
-// Len returns the number of rules.
-func (a *ACL) Len() int {
-	if a == nil {
-		return 0
-	}
-	return len(a.rules)
-}
-
 // Rules yields the rules in their order.
 func (a *ACL) Rules() iter.Seq[ACLRule] {
 	return func(yield func(ACLRule) bool) {
-		for i := range a.Len() {
-			if !yield(a.rules[i].masked()) {
+		if a == nil {
+			return
+		}
+		for _, r := range a.rules {
+			if !yield(r.masked()) {
 				return
 			}
 		}
@@ -422,13 +401,13 @@ func (r ACLRule) masked() ACLRule {
 	return r
 }
 
-// Check tells whether the ACL permits addr. The decision holds the rule that
-// decided and, as Info, the ACL's name. An IPv4-mapped address is the IPv4
-// address it stands for; the zero Addr is refused.
-func (a *ACL) Check(addr netip.Addr) Decision {
-	addr = plainAddr(addr)
-	cause, r := a.decide(addr)
-	return a.decision(cause, r, Source{Addr: addr})
+// CheckSource tells whether the ACL permits the address of s. The decision
+// holds the rule that decided and, as Info, the ACL's name. An IPv4-mapped
+// address is the IPv4 address it stands for; the zero Addr is refused.
+func (a *ACL) CheckSource(s Source) Decision {
+	s.Addr = plainAddr(s.Addr)
+	cause, r := a.decide(s.Addr)
+	return a.decision(cause, r, s)
 }
 
 // ruling is the rule that decided: its number, -1 for none, and where the
@@ -476,18 +455,11 @@ func (a *ACL) decision(cause Cause, r ruling, s Source) Decision {
 // through.
 func permits(c Cause) bool { return c == CausePermit || c == CauseDefault }
 
-// Explain is Check with a step for every rule.
-func (a *ACL) Explain(addr netip.Addr) Trace {
-	t := Trace{Decision: a.Check(addr)}
-	t.Steps = a.explain(plainAddr(addr))
-	return t
-}
-
 // explain gives the steps: the decision is decide's, the rules are asked one
 // by one.
 func (a *ACL) explain(addr netip.Addr) []Step {
 	cause, decided := a.decide(addr)
-	if a.Len() == 0 {
+	if a == nil || len(a.rules) == 0 {
 		return []Step{{Origin: a.Origin(), Text: a.title(), Note: noteEmpty(cause)}}
 	}
 	var steps []Step

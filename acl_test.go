@@ -45,7 +45,7 @@ func TestLastMatchWins(t *testing.T) {
 		"2001:db8::1%eth": "2001:db8::1 allowed: ACL permits 2001:db8::/32",
 		"::1":             "::1 refused: ACL denies ::/0",
 	} {
-		d := a.Check(addr(ip))
+		d := a.CheckSource(Source{Addr: addr(ip)})
 		require.Equal(t, strings.Fields(want)[1] == "allowed:", d.Allowed, ip)
 		require.Contains(t, d.String(), strings.Join(strings.Fields(want)[1:], " "))
 		require.Equal(t, "lan", d.Info)
@@ -53,7 +53,7 @@ func TestLastMatchWins(t *testing.T) {
 }
 
 func TestNothingMatchedPermits(t *testing.T) {
-	d := mustACL("ban", "deny=192.0.2.66").Check(addr("192.0.2.1"))
+	d := mustACL("ban", "deny=192.0.2.66").CheckSource(Source{Addr: addr("192.0.2.1")})
 	require.True(t, d.Allowed)
 	require.Equal(t, CauseDefault, d.Cause)
 }
@@ -98,10 +98,10 @@ func TestDecisionACLLiteral(t *testing.T) {
 
 func TestDecisionACLBlanks(t *testing.T) {
 	acls := mustACLs(t, "[ t ](!)\ndeny = 0.0.0.0/0 , ::/0\n[a]( t )\npermit=192.0.2.1 ,\t192.0.2.2\n")
-	l, err := acls.Bind(" a ,\ta ")
+	l, err := acls.Current().Bind(" a ,\ta ")
 	require.NoError(t, err)
-	require.True(t, l.Check(addr("192.0.2.2")).Allowed)
-	require.False(t, l.Check(addr("192.0.2.3")).Allowed)
+	require.True(t, l.CheckSource(Source{Addr: addr("192.0.2.2")}).Allowed)
+	require.False(t, l.CheckSource(Source{Addr: addr("192.0.2.3")}).Allowed)
 	_, err = loadACLs("[a]\npermit=192.0.2.1 192.0.2.2\n") // a blank inside an item
 	require.Error(t, err)
 }
@@ -111,15 +111,15 @@ func TestDecisionACLUnavailable(t *testing.T) {
 	require.ErrorIs(t, err, fs.ErrNotExist)
 	var none ACLs
 	for _, acls := range []ACLs{none, {}, mustACLs(t, "")} {
-		l, err := acls.Bind("lan")
+		l, err := acls.Current().Bind("lan")
 		require.ErrorIs(t, err, ErrUnknown)
-		require.Equal(t, CauseEmptyACL, l.Check(addr("192.0.2.1")).Cause)
+		require.Equal(t, CauseEmptyACL, l.CheckSource(Source{Addr: addr("192.0.2.1")}).Cause)
 		_, err = acls.Follow("lan")
 		require.ErrorIs(t, err, ErrUnknown)
 	}
-	l, err := none.Bind("", ACLRule{Permit, netip.MustParsePrefix("0.0.0.0/0"), Origin{}, false}) // rules of its own need no file
+	l, err := none.Current().Bind("", ACLRule{Permit, netip.MustParsePrefix("0.0.0.0/0"), Origin{}, false}) // rules of its own need no file
 	require.NoError(t, err)
-	require.True(t, l.Check(addr("192.0.2.1")).Allowed)
+	require.True(t, l.CheckSource(Source{Addr: addr("192.0.2.1")}).Allowed)
 }
 
 func TestDecisionACLBadline(t *testing.T) {
@@ -143,8 +143,8 @@ func TestDecisionACLBadline(t *testing.T) {
 		`acl.conf:6:2: a section "general" is not supported, except as a template`,
 	}, text)
 	require.Equal(t, uint64(1), acls.Current().Generation())
-	require.True(t, l.Check(addr("192.0.2.1")).Allowed) // the generation in service stays
-	require.False(t, l.Check(addr("192.0.2.2")).Allowed)
+	require.True(t, l.CheckSource(Source{Addr: addr("192.0.2.1")}).Allowed) // the generation in service stays
+	require.False(t, l.CheckSource(Source{Addr: addr("192.0.2.2")}).Allowed)
 	_, err = loadACLs("[general](!)\npermit=nope\n[generals](t)\n[t](!)\n") // heirs only
 	require.ErrorContains(t, err, `acl.conf:3:12: no section "t" before this`)
 	_, err = loadACLs("[general](!)\npermit=nope\n[generals]\nDENY=192.0.2.1\n")
@@ -173,15 +173,15 @@ func TestDecisionACLLong(t *testing.T) {
 	line += strings.Repeat(" ", 64<<10-len(line)-9) + "192.0.2.9"
 	require.Len(t, line, 64<<10)
 	a, _ := mustACLs(t, "[a]\n"+line+"\n").Current().Lookup("a")
-	require.False(t, a.Check(addr("192.0.2.9")).Allowed)
+	require.False(t, a.CheckSource(Source{Addr: addr("192.0.2.9")}).Allowed)
 	_, err := loadACLs("[a]\n " + line + "\n")
 	require.Error(t, err)
 
 	name := strings.Repeat("n", 255)
 	acls := mustACLs(t, "["+name+"]\ndeny=192.0.2.1\n")
-	_, err = acls.Bind(name)
+	_, err = acls.Current().Bind(name)
 	require.NoError(t, err)
-	_, err = acls.Bind(name[:79])
+	_, err = acls.Current().Bind(name[:79])
 	require.ErrorIs(t, err, ErrUnknown)
 	_, err = loadACLs("[" + name + "n]\n")
 	require.Error(t, err)
@@ -189,25 +189,23 @@ func TestDecisionACLLong(t *testing.T) {
 
 func TestDecisionACLDuplicate(t *testing.T) {
 	acls := mustACLs(t, "[lan]\ndeny=192.0.2.1\n[Lan]\ndeny=192.0.2.2\n")
-	l, err := acls.Bind("lan,Lan,lan")
+	l, err := acls.Current().Bind("lan,Lan,lan")
 	require.NoError(t, err)
 	require.Equal(t, []string{"lan", "Lan"}, slices.Collect(l.Names()))
-	require.False(t, l.Check(addr("192.0.2.1")).Allowed)
-	require.False(t, l.Check(addr("192.0.2.2")).Allowed)
-	_, err = acls.Bind("LAN")
+	require.False(t, l.CheckSource(Source{Addr: addr("192.0.2.1")}).Allowed)
+	require.False(t, l.CheckSource(Source{Addr: addr("192.0.2.2")}).Allowed)
+	_, err = acls.Current().Bind("LAN")
 	require.ErrorIs(t, err, ErrUnknown)
 }
 
 func TestDecisionACLEmptyname(t *testing.T) {
 	acls := mustACLs(t, "[lan]\ndeny=192.0.2.1\n")
 	for _, names := range []string{"lan,", ",lan", ",", " ", "lan,,lan"} {
-		l, err := acls.Bind(names)
+		l, err := acls.Current().Bind(names)
 		require.ErrorIs(t, err, ErrUnknown, names)
-		require.False(t, l.Check(addr("192.0.2.9")).Allowed)
+		require.False(t, l.CheckSource(Source{Addr: addr("192.0.2.9")}).Allowed)
 	}
-	_, err := acls.BindLines(ACLLine{Option: "permit", Value: "192.0.2.1"}, ACLLine{Option: "acl"})
-	require.ErrorIs(t, err, ErrUnknown)
-	_, err = acls.Bind("lan")
+	_, err := acls.Current().Bind("lan")
 	require.NoError(t, err)
 }
 
@@ -217,17 +215,17 @@ func TestDecisionACLEmpty(t *testing.T) {
 	var l *ACLList
 	empty, err := NewACL("x")
 	require.NoError(t, err)
-	for _, d := range []Decision{a.Check(one), (&ACL{}).Check(one), empty.Check(one), l.Check(one), (&ACLList{}).Check(one)} {
+	for _, d := range []Decision{a.CheckSource(Source{Addr: one}), (&ACL{}).CheckSource(Source{Addr: one}), empty.CheckSource(Source{Addr: one}), l.CheckSource(Source{Addr: one}), (&ACLList{}).CheckSource(Source{Addr: one})} {
 		require.False(t, d.Allowed)
 		require.Equal(t, CauseEmptyACL, d.Cause)
 	}
 	acls := mustACLs(t, "[ban]\n")
-	l, err = acls.Bind("")
+	l, err = acls.Current().Bind("")
 	require.NoError(t, err)
-	require.Equal(t, CauseEmptyACL, l.Check(one).Cause)
-	l, err = acls.Bind("ban") // somebody wrote it down
+	require.Equal(t, CauseEmptyACL, l.CheckSource(Source{Addr: one}).Cause)
+	l, err = acls.Current().Bind("ban") // somebody wrote it down
 	require.NoError(t, err)
-	require.True(t, l.Check(one).Allowed)
+	require.True(t, l.CheckSource(Source{Addr: one}).Allowed)
 	_, err = newACLSet(Rows(ACLRow{Name: "x"}))
 	require.ErrorContains(t, err, "row without a rule")
 }
@@ -253,24 +251,24 @@ func TestDecisionACLFamily(t *testing.T) {
 		{"deny=0.0.0.0/0,!::/0", false, true, CauseDeny, CausePermit},
 	} {
 		a := mustACL("", c.line)
-		four, six := a.Check(addr("192.0.2.1")), a.Check(addr("2001:db9::1"))
+		four, six := a.CheckSource(Source{Addr: addr("192.0.2.1")}), a.CheckSource(Source{Addr: addr("2001:db9::1")})
 		require.Equal(t, c.four, four.Allowed, c.line)
 		require.Equal(t, c.six, six.Allowed, c.line)
 		require.Equal(t, c.fourCause, four.Cause, c.line)
 		require.Equal(t, c.otherCause, six.Cause, c.line)
 	}
 	require.Equal(t, "::1 refused: ACL denies the other address family only 0.0.0.0/0",
-		mustACL("", "deny=0.0.0.0/0").Check(addr("::1")).String())
+		mustACL("", "deny=0.0.0.0/0").CheckSource(Source{Addr: addr("::1")}).String())
 }
 
 func TestDecisionACLSource(t *testing.T) {
 	a := mustACL("", "permit=0.0.0.0/0,::/0")
-	require.Equal(t, CauseMalformed, a.Check(netip.Addr{}).Cause)
-	require.True(t, a.Check(addr("fe80::1%eth0")).Allowed)
+	require.Equal(t, CauseMalformed, a.CheckSource(Source{Addr: netip.Addr{}}).Cause)
+	require.True(t, a.CheckSource(Source{Addr: addr("fe80::1%eth0")}).Allowed)
 	l := &ACLList{base: a}
-	require.Equal(t, CauseMalformed, l.Check(netip.Addr{}).Cause)
-	require.Equal(t, CauseNoSource, l.CheckRequest(nil).Cause)
-	require.False(t, l.Allow(Source{}))
+	require.Equal(t, CauseMalformed, l.CheckSource(Source{Addr: netip.Addr{}}).Cause)
+	require.Equal(t, CauseNoSource, l.Check(RequestOf(nil, nil)).Cause)
+	require.False(t, l.CheckSource(Source{}).Allowed)
 }
 
 func TestDecisionACLSense(t *testing.T) {
@@ -324,8 +322,8 @@ func TestSQLACLsNames(t *testing.T) {
 	acls, err := load()
 	require.NoError(t, err)
 	a, _ := acls.Current().Lookup("a")
-	require.Equal(t, 1, a.Len())
-	require.Equal(t, "acls:id 7", a.Check(addr("192.0.2.1")).Origin.String())
+	require.Equal(t, 1, len(a.rules))
+	require.Equal(t, "acls:id 7", a.CheckSource(Source{Addr: addr("192.0.2.1")}).Origin.String())
 
 	s.SystemName = ""
 	_, err = load()
@@ -358,10 +356,10 @@ func TestStaticNamesHideRealtimeOnes(t *testing.T) {
 	require.NoError(t, err)
 	lan, _ := acls.Current().Lookup("lan")
 	require.False(t, lan.Realtime())
-	require.True(t, lan.Check(addr("192.0.2.1")).Allowed)
+	require.True(t, lan.CheckSource(Source{Addr: addr("192.0.2.1")}).Allowed)
 	rt, _ := acls.Current().Lookup("rt")
 	require.True(t, rt.Realtime())
-	require.False(t, rt.Check(addr("192.0.2.2")).Allowed)
+	require.False(t, rt.CheckSource(Source{Addr: addr("192.0.2.2")}).Allowed)
 	require.Equal(t, "\nacl\n---\nlan\n", acls.Current().Show())
 	require.Equal(t, "\nCould not find ACL named 'nope'\n", acls.Current().ShowACL("nope"))
 	require.Equal(t, "\nacl\n---\nACL configuration isn't available.\n", (*ACLSet)(nil).Show())
@@ -392,9 +390,9 @@ func TestBindIsPinnedAndFollowIsLive(t *testing.T) {
 	fsys := aclFS("[a]\ndeny=192.0.2.1\n[b]\ndeny=192.0.2.7\n")
 	acls, err := NewACLs(ctx, ACLConf{FS: fsys})
 	require.NoError(t, err)
-	pinned, err := acls.Bind("a,b")
+	pinned, err := acls.Current().Bind("a,b")
 	require.NoError(t, err)
-	live, err := acls.FollowLines(ACLLine{Option: "acl", Value: "a"}, ACLLine{Option: "acl", Value: "b"})
+	live, err := acls.Follow("a, b")
 	require.NoError(t, err)
 	var reports []ReloadReport
 	stop := acls.OnReload(func(r ReloadReport) { reports = append(reports, r) })
@@ -404,7 +402,7 @@ func TestBindIsPinnedAndFollowIsLive(t *testing.T) {
 		_, err := acls.Reload(ctx)
 		require.NoError(t, err)
 	}
-	check := func(l *ACLList, ip string) bool { return l.Check(addr(ip)).Allowed }
+	check := func(l *ACLList, ip string) bool { return l.CheckSource(Source{Addr: addr(ip)}).Allowed }
 
 	write("[a]\ndeny=192.0.2.2\n[b]\ndeny=192.0.2.7\n[c]\n")
 	require.False(t, check(pinned, "192.0.2.1"))
@@ -413,7 +411,7 @@ func TestBindIsPinnedAndFollowIsLive(t *testing.T) {
 
 	write("; another comment\n[b]\ndeny=192.0.2.7\n")
 	require.True(t, check(pinned, "192.0.2.2"))
-	d := live.Check(addr("192.0.2.9"))
+	d := live.CheckSource(Source{Addr: addr("192.0.2.9")})
 	require.False(t, d.Allowed)
 	require.Equal(t, CauseUnknownACL, d.Cause)
 	require.Equal(t, "a", d.Info)
@@ -465,39 +463,30 @@ func TestRunPutsChangedACLsInService(t *testing.T) {
 	}()
 	db.Set("acltable", columns, []any{"a", int64(1), "deny", "192.0.2.2"})
 	require.Equal(t, []string{"a"}, <-told)
-	require.False(t, l.Check(addr("192.0.2.2")).Allowed)
+	require.False(t, l.CheckSource(Source{Addr: addr("192.0.2.2")}).Allowed)
 	cancel()
 	require.ErrorIs(t, <-done, context.Canceled)
 	require.Empty(t, told)
 }
 
-func TestBindLines(t *testing.T) {
+func TestBindWithRulesOfTheConsumer(t *testing.T) {
 	acls := mustACLs(t, "[noten]\ndeny=10.1.0.0/16\n")
-	l, err := acls.BindLines(
-		ACLLine{Option: "deny", Value: "0.0.0.0/0,::/0"},
-		ACLLine{Option: "ACL", Value: "noten"},
-		ACLLine{Option: "Permit", Value: "10.0.0.0/8", Origin: Origin{Name: "pjsip.conf", Line: 3, Col: 8}},
-	)
+	own := must(ParseACLRules("deny=0.0.0.0/0,::/0", "Permit = 10.0.0.0/8"))
+	own[2].Origin = Origin{Name: "pjsip.conf", Line: 3, Col: 8}
+	l, err := acls.Current().Bind("noten", own...)
 	require.NoError(t, err)
-	d := l.Check(addr("10.2.0.1"))
+	d := l.CheckSource(Source{Addr: addr("10.2.0.1")})
 	require.True(t, d.Allowed)
 	require.Equal(t, "pjsip.conf:3:8", d.Origin.String()) // the last ACL in which a rule permits
-	require.Equal(t, "noten", l.Check(addr("10.1.0.1")).Info)
-	require.Equal(t, "", l.Check(addr("192.0.2.1")).Info)
+	require.Equal(t, "noten", l.CheckSource(Source{Addr: addr("10.1.0.1")}).Info)
+	require.Equal(t, "", l.CheckSource(Source{Addr: addr("192.0.2.1")}).Info)
 	require.Equal(t, "ACL: (unnamed)\n---------------------------------------------\n  0:  deny - 0.0.0.0/0.0.0.0\n  1:  deny - ::/::\n  2: allow - 10.0.0.0/255.0.0.0\n"+
 		"ACL: noten\n---------------------------------------------\n  0:  deny - 10.1.0.0/255.255.0.0\n", l.Show())
 
-	_, err = acls.BindLines(
-		ACLLine{Option: "deny", Value: "0.0.0.0/0, bad", Origin: Origin{Name: "pjsip.conf", Line: 9, Col: 6}},
-		ACLLine{Option: "allow", Value: "10.0.0.0/8"},
-		ACLLine{Option: "acl", Value: "nope,"},
-	)
-	require.EqualError(t, err, "sipacl: pjsip.conf:9:17: \"bad\" is no IPv4 or IPv6 address\n"+
-		"found option \"allow\", want permit, deny or acl\n"+
-		"found an empty name in \"nope,\", want the name of an ACL: unknown name\n"+
-		"ACL \"nope\": unknown name")
-	_, err = acls.BindLines(ACLLine{Option: "deny", Value: ""})
-	require.Error(t, err)
+	_, err = acls.Current().Bind("nope,", ACLRule{Origin: Origin{Name: "pjsip.conf", Line: 9, Col: 6}})
+	require.EqualError(t, err, "sipacl: pjsip.conf:9:6: invalid Prefix: want a valid prefix\n"+
+		"ACL nope: unknown name (known: noten)\n"+
+		"found an empty name in \"nope,\", want the name of an ACL: unknown name")
 }
 
 func TestNewACLNamesEveryBadRule(t *testing.T) {
@@ -517,14 +506,14 @@ func TestNewACLNamesEveryBadRule(t *testing.T) {
 
 func TestACLExplain(t *testing.T) {
 	acls := mustACLs(t, "[a]\ndeny=0.0.0.0/0\npermit=192.0.2.0/24,::1\ndeny=192.0.2.66\n[empty]\n")
-	l, err := acls.Bind("a,empty", mustACL("", "deny=::/0").rules...)
+	l, err := acls.Current().Bind("a,empty", mustACL("", "deny=::/0").rules...)
 	require.NoError(t, err)
-	require.Equal(t, "::1 refused: ACL denies ::/0", mustACL("", "deny=::/0").Check(addr("::1")).String())
+	require.Equal(t, "::1 refused: ACL denies ::/0", mustACL("", "deny=::/0").CheckSource(Source{Addr: addr("::1")}).String())
 	require.Equal(t, `192.0.2.1 refused: ACL denies the other address family only ::/0
   - deny ::/0 ~ "192.0.2.1": refuses the other address family too, which has no rule
   - acl.conf:2:6 a: deny 0.0.0.0/0 ~ "192.0.2.1": overruled by a later rule`,
 		strings.Join(strings.Split(strings.Replace(l.Explain(addr("192.0.2.1")).String(), "+ acl.conf:2", "- acl.conf:2", 1), "\n")[:3], "\n"))
-	l, err = acls.Bind("a,empty")
+	l, err = acls.Current().Bind("a,empty")
 	require.NoError(t, err)
 	require.Equal(t, `192.0.2.1 allowed: ACL permits 192.0.2.0/24 (acl.conf:3:8) "a"
   + acl.conf:2:6 a: deny 0.0.0.0/0 ~ "192.0.2.1": overruled by a later rule
@@ -549,7 +538,7 @@ func register(t testing.TB, contacts ...string) *sip.Request {
 }
 
 func TestCheckContacts(t *testing.T) {
-	l, err := mustACLs(t, "[phones]\ndeny=0.0.0.0/0,::/0\npermit=192.0.2.0/24,2001:db8::/32\n").Bind("phones")
+	l, err := mustACLs(t, "[phones]\ndeny=0.0.0.0/0,::/0\npermit=192.0.2.0/24,2001:db8::/32\n").Current().Bind("phones")
 	require.NoError(t, err)
 	for _, c := range []struct {
 		contacts string
@@ -603,20 +592,20 @@ func TestCheckContacts(t *testing.T) {
 			contacts = strings.Split(c.contacts, "|")
 		}
 		req := register(t, contacts...)
-		d := l.CheckContacts(req, ContactConfig{})
+		d := l.Contacts(ContactConfig{})(RequestOf(req, nil))
 		require.Equal(t, c.want, d.Cause, "%s: %s", c.contacts, d)
-		require.Equal(t, d, l.Contacts(ContactConfig{})(req))
+		require.Equal(t, d, l.Contacts(ContactConfig{})(RequestOf(req, nil)))
 		require.Equal(t, addr("192.0.2.9"), d.Source.Addr)
 		if !d.Allowed {
 			require.NotEmpty(t, d.Right)
 		}
-		require.Equal(t, c.skipped, l.CheckContacts(req, ContactConfig{SkipNames: true}).Cause, c.contacts)
+		require.Equal(t, c.skipped, l.Contacts(ContactConfig{SkipNames: true})(RequestOf(req, nil)).Cause, c.contacts)
 	}
 	var none *ACLList
 	for _, contact := range []string{"<sip:a@192.0.2.1>", "<sip:a@phone.example.com>"} {
-		require.False(t, none.CheckContacts(register(t, contact), ContactConfig{SkipNames: true}).Allowed)
+		require.False(t, none.Contacts(ContactConfig{SkipNames: true})(RequestOf(register(t, contact), nil)).Allowed)
 	}
-	require.False(t, none.CheckContacts(nil, ContactConfig{}).Allowed)
+	require.False(t, none.Contacts(ContactConfig{})(RequestOf(nil, nil)).Allowed)
 }
 
 // Nothing to ask about is no reason to let somebody pass whom no list knows.
@@ -627,9 +616,9 @@ func TestContactsOfAListThatRefusesEverything(t *testing.T) {
 	acls.p.perm.snap.Store(&Snapshot{of: acls.p.perm, gens: []any{&ACLSet{}}}) // the name goes
 	for _, contacts := range [][]string{nil, {"*"}, {"<sip:a@192.0.2.1>"}, {"<sip:a@phone.example.com>"}} {
 		req, cfg := register(t, contacts...), ContactConfig{SkipNames: true}
-		require.Equal(t, CauseEmptyACL, (*ACLList)(nil).CheckContacts(req, cfg).Cause, contacts)
-		require.Equal(t, CauseEmptyACL, new(ACLList).CheckContacts(req, cfg).Cause, contacts)
-		d := l.CheckContacts(req, cfg)
+		require.Equal(t, CauseEmptyACL, (*ACLList)(nil).Contacts(cfg)(RequestOf(req, nil)).Cause, contacts)
+		require.Equal(t, CauseEmptyACL, new(ACLList).Contacts(cfg)(RequestOf(req, nil)).Cause, contacts)
+		d := l.Contacts(cfg)(RequestOf(req, nil))
 		require.Equal(t, CauseUnknownACL, d.Cause, contacts)
 		require.Equal(t, "phones", d.Info)
 		require.Equal(t, addr("192.0.2.9"), d.Source.Addr)
@@ -638,15 +627,15 @@ func TestContactsOfAListThatRefusesEverything(t *testing.T) {
 
 func TestACLForPicksAListARequest(t *testing.T) {
 	lists := map[string]*ACLList{"alice": {base: mustACL("", "permit=0.0.0.0/0")}}
-	check := ACLFor(func(req *sip.Request) *ACLList { return lists[req.From().Address.User] })
+	check := ACLFor(func(r Request) *ACLList { return lists[r.From().Address.User] })
 	req := register(t)
-	require.True(t, check(req).Allowed)
+	require.True(t, check(RequestOf(req, nil)).Allowed)
 	delete(lists, "alice")
-	require.Equal(t, CauseEmptyACL, check(req).Cause)
+	require.Equal(t, CauseEmptyACL, check(RequestOf(req, nil)).Cause)
 	req.SetSource("")
 	lists["alice"] = &ACLList{base: mustACL("", "permit=0.0.0.0/0")}
-	require.Equal(t, CauseNoSource, check(req).Cause)
-	require.False(t, ACLFor(nil)(req).Allowed)
+	require.Equal(t, CauseNoSource, check(RequestOf(req, nil)).Cause)
+	require.False(t, ACLFor(nil)(RequestOf(req, nil)).Allowed)
 }
 
 // slowACL reads every rule. It is the meaning of ACL; when the two differ,
@@ -782,7 +771,7 @@ func FuzzACLConf(f *testing.F) {
 		}
 		for a := range acls.Current().All() {
 			require.NotEmpty(t, a.Name())
-			a.Check(addr("192.0.2.1"))
+			a.CheckSource(Source{Addr: addr("192.0.2.1")})
 			require.NotEmpty(t, acls.Current().ShowACL(a.Name()))
 		}
 	})
@@ -790,7 +779,7 @@ func FuzzACLConf(f *testing.F) {
 
 func TestACLChecksDoNotAllocate(t *testing.T) {
 	acls := mustACLs(t, "[a]\ndeny=0.0.0.0/0,::/0\npermit=192.0.2.0/24,2001:db8::/32\n[b]\ndeny=192.0.2.66\n")
-	pinned, err := acls.Bind("a,b", mustACL("", "deny=192.0.2.67").rules...)
+	pinned, err := acls.Current().Bind("a,b", mustACL("", "deny=192.0.2.67").rules...)
 	require.NoError(t, err)
 	live, err := acls.Follow("a,b")
 	require.NoError(t, err)
@@ -800,11 +789,11 @@ func TestACLChecksDoNotAllocate(t *testing.T) {
 	require.Zero(t, testing.AllocsPerRun(100, func() {
 		for _, l := range []*ACLList{pinned, live} {
 			for _, s := range sources {
-				if l.CheckSource(s).Allowed && l.Allow(s) && l.Check(s.Addr).Allowed {
+				if l.CheckSource(s).Allowed && l.Check(Request{Source: s}).Allowed {
 					allowed++
 				}
 			}
-			if l.CheckRequest(req).Allowed {
+			if l.Check(RequestOf(req, nil)).Allowed {
 				allowed++
 			}
 		}
@@ -833,7 +822,7 @@ func TestReadersSeeWholeGenerations(t *testing.T) {
 	require.NoError(t, err)
 	var bound atomic.Pointer[ACLList]
 	bind := func() {
-		l, err := acls.Bind("a,b")
+		l, err := acls.Current().Bind("a,b")
 		require.NoError(t, err)
 		bound.Store(l)
 	}
@@ -856,15 +845,15 @@ func TestReadersSeeWholeGenerations(t *testing.T) {
 			defer readers.Done()
 			for !stop.Load() {
 				l := bound.Load()
-				if l.Check(one).Allowed == l.Check(two).Allowed {
+				if l.CheckSource(Source{Addr: one}).Allowed == l.CheckSource(Source{Addr: two}).Allowed {
 					t.Error("a bound list mixes generations")
 					return
 				}
-				live.Check(one)
+				live.CheckSource(Source{Addr: one})
 				set := acls.Current()
 				a, _ := set.Lookup("a")
 				b, _ := set.Lookup("b")
-				if a.Check(one).Allowed != b.Check(one).Allowed || a.Check(two).Allowed != b.Check(two).Allowed {
+				if a.CheckSource(Source{Addr: one}).Allowed != b.CheckSource(Source{Addr: one}).Allowed || a.CheckSource(Source{Addr: two}).Allowed != b.CheckSource(Source{Addr: two}).Allowed {
 					t.Error("a set mixes generations")
 					return
 				}
@@ -883,7 +872,7 @@ func TestReadersSeeWholeGenerations(t *testing.T) {
 	}
 	stop.Store(true)
 	readers.Wait()
-	require.Equal(t, bound.Load().Check(one).Allowed, live.Check(one).Allowed)
+	require.Equal(t, bound.Load().CheckSource(Source{Addr: one}).Allowed, live.CheckSource(Source{Addr: one}).Allowed)
 }
 
 // TestOddOriginsAreTold has origins that no index holds.
@@ -891,6 +880,6 @@ func TestOddOriginsAreTold(t *testing.T) {
 	for _, o := range []Origin{{Line: -1}, {Col: -5}, {Unit: 200}, {Name: "a", Line: 1<<31 - 1, Col: 3, Unit: UnitID}, {}} {
 		a, err := NewACL("x", ACLRule{Sense: Deny, Prefix: netip.MustParsePrefix("192.0.2.0/24"), Origin: o}, ACLRule{Sense: Permit, Prefix: netip.MustParsePrefix("192.0.2.7/32")})
 		require.NoError(t, err)
-		require.Equal(t, o, a.Check(netip.MustParseAddr("192.0.2.1")).Origin)
+		require.Equal(t, o, a.CheckSource(Source{Addr: netip.MustParseAddr("192.0.2.1")}).Origin)
 	}
 }

@@ -46,14 +46,6 @@ func (s *ACLSet) All() iter.Seq[*ACL] {
 	}
 }
 
-// Len returns the number of ACLs.
-func (s *ACLSet) Len() int {
-	if s == nil {
-		return 0
-	}
-	return len(s.order)
-}
-
 // Generation counts the loads of the handle that the set belongs to, from 1.
 func (s *ACLSet) Generation() uint64 {
 	if s == nil {
@@ -62,14 +54,52 @@ func (s *ACLSet) Generation() uint64 {
 	return s.gen
 }
 
-// Bind makes the list of a consumer out of this generation; see [ACLs.Bind].
+// Bind makes the list of a consumer: the rules of its own, if any, and the
+// ACLs named, as in an option "acl=lan,trunks". An address must pass each.
+//
+// The list is pinned: as an Asterisk consumer it keeps the generation it was
+// made from until it is made again. A name that is empty or not defined is an
+// error that wraps [ErrUnknown], and no list; a name given twice counts once.
+// No names at all, "", are no ACLs; without rules such a list refuses
+// everything.
+//
+// What stands in permit and deny lines of a consumer, [ParseACLRules] reads.
 func (s *ACLSet) Bind(names string, base ...ACLRule) (*ACLList, error) {
-	return bindNames(names, base).pin(s)
+	l := &ACLList{}
+	var errs []error
+	if len(base) > 0 {
+		own, err := makeACL("", base)
+		if err != nil {
+			errs = append(errs, err)
+		}
+		l.base = own
+	}
+	for name := range strings.SplitSeq(names, ",") {
+		name = strings.Trim(name, " \t")
+		a, ok := s.Lookup(name)
+		switch {
+		case names == "" || slices.Contains(l.names, name):
+			continue
+		case name == "":
+			errs = append(errs, fmt.Errorf("found an empty name in %q, want the name of an ACL: %w", shorten(names), ErrUnknown))
+		case !ok:
+			errs = append(errs, unknown("ACL ", name, s.nameList()))
+		}
+		l.names, l.acls = append(l.names, name), append(l.acls, a)
+	}
+	if len(errs) > 0 {
+		return nil, fmt.Errorf("sipacl: %w", errors.Join(errs...))
+	}
+	return l, nil
 }
 
-// BindLines makes the list of a consumer out of this generation; see
-// [ACLs.BindLines].
-func (s *ACLSet) BindLines(lines ...ACLLine) (*ACLList, error) { return bindLines(lines).pin(s) }
+// nameList gives the names of the ACLs, for messages.
+func (s *ACLSet) nameList() (names []string) {
+	for a := range s.All() {
+		names = append(names, a.name)
+	}
+	return names
+}
 
 func (s *ACLSet) number(n uint64) { s.gen = n }
 
@@ -107,134 +137,15 @@ func (p *Permissions) addACLs(sources []ACLSource) error {
 	return nil
 }
 
-// Bind makes the list of a consumer: the rules of its own, if any, and the
-// ACLs named, as in an option "acl=lan,trunks". An address must pass each.
-//
-// The list is pinned: as an Asterisk consumer it keeps the generation it was
-// made from until it is made again. A name that is empty or not defined is an
-// error that wraps [ErrUnknown], and no list; a name given twice counts once.
-// No names at all, "", are no ACLs; without rules such a list refuses
-// everything.
-func (a ACLs) Bind(names string, base ...ACLRule) (*ACLList, error) {
-	return a.Current().Bind(names, base...)
-}
-
-// BindLines is Bind from the lines of a consumer as they stand in its
-// section. All permit and deny lines make up the rules of its own, in their
-// order and wherever the acl lines stand.
-func (a ACLs) BindLines(lines ...ACLLine) (*ACLList, error) { return a.Current().BindLines(lines...) }
-
-// Follow is Bind for a consumer that wants every reload at once. A name that
-// a later generation does not define turns the list into a refusal until it
-// is back.
+// Follow makes the list of a consumer as [ACLSet.Bind] does, for one that
+// wants every reload at once. A name that a later generation does not define
+// turns the list into a refusal until it is back.
 func (a ACLs) Follow(names string, base ...ACLRule) (*ACLList, error) {
-	return a.follow(bindNames(names, base))
-}
-
-// FollowLines is Follow from the lines of a consumer; see BindLines.
-func (a ACLs) FollowLines(lines ...ACLLine) (*ACLList, error) { return a.follow(bindLines(lines)) }
-
-func (a ACLs) follow(b *binding) (*ACLList, error) {
-	l, err := b.pin(a.Current())
+	l, err := a.Current().Bind(names, base...)
 	if err != nil {
 		return nil, err
 	}
 	l.live, l.acls = a, nil
-	return l, nil
-}
-
-// ACLLine is a line of a consumer, such as a SIP endpoint or a column of its
-// row.
-type ACLLine struct {
-	Option string // "permit", "deny" or "acl", in any letter case
-	Value  string // rules as in [ParseACLRules], or names of ACLs
-	Origin Origin
-}
-
-// binding collects what a list is made of, and the mistakes.
-type binding struct {
-	rules  []ACLRule
-	base   bool // there are lines of the consumer's own
-	names  []string
-	from   []Origin // of names
-	errors []error
-}
-
-func bindNames(names string, base []ACLRule) *binding {
-	b := &binding{rules: base, base: len(base) > 0}
-	if names != "" {
-		b.addNames(ACLLine{Value: names})
-	}
-	return b
-}
-
-func bindLines(lines []ACLLine) *binding {
-	b := &binding{}
-	for _, l := range lines {
-		if strings.EqualFold(l.Option, "acl") {
-			b.addNames(l)
-			continue
-		}
-		sense, ok := parseSense(l.Option)
-		if !ok {
-			b.errors = append(b.errors, &LoadError{Origin: l.Origin, Value: l.Option,
-				Err: fmt.Errorf("found option %q, want permit, deny or acl", shorten(l.Option))})
-			continue
-		}
-		b.base = true
-		rules, errs := parseRules(sense, l.Value, l.Origin.shift)
-		b.rules = append(b.rules, rules...)
-		for _, e := range errs {
-			b.errors = append(b.errors, e)
-		}
-	}
-	return b
-}
-
-// shift is the origin of what stands off bytes further in the line.
-func (o Origin) shift(off int) Origin {
-	if o.Col > 0 {
-		o.Col += off
-	}
-	return o
-}
-
-// addNames reads the value of an acl line.
-//
-//	value = name { "," name } .
-func (b *binding) addNames(l ACLLine) {
-	for name := range strings.SplitSeq(l.Value, ",") {
-		switch name = strings.Trim(name, " \t"); {
-		case name == "":
-			b.errors = append(b.errors, &LoadError{Origin: l.Origin, Value: l.Value,
-				Err: fmt.Errorf("found an empty name in %q, want the name of an ACL: %w", shorten(l.Value), ErrUnknown)})
-		case !slices.Contains(b.names, name):
-			b.names, b.from = append(b.names, name), append(b.from, l.Origin)
-		}
-	}
-}
-
-// pin looks the names up in s.
-func (b *binding) pin(s *ACLSet) (*ACLList, error) {
-	l := &ACLList{names: b.names}
-	errs := b.errors
-	if b.base {
-		base, err := makeACL("", b.rules)
-		if err != nil {
-			errs = append(errs, err)
-		}
-		l.base = base
-	}
-	for i, name := range b.names {
-		a, ok := s.Lookup(name)
-		if !ok {
-			errs = append(errs, &LoadError{Origin: b.from[i], Value: name, Err: fmt.Errorf("ACL %q: %w", shorten(name), ErrUnknown)})
-		}
-		l.acls = append(l.acls, a)
-	}
-	if len(errs) > 0 {
-		return nil, fmt.Errorf("sipacl: %w", errors.Join(errs...))
-	}
 	return l, nil
 }
 
@@ -264,33 +175,29 @@ func (l *ACLList) Uses(names ...string) bool {
 	return l != nil && slices.ContainsFunc(names, func(n string) bool { return slices.Contains(l.names, n) })
 }
 
-// Check tells whether addr passes the list. The decision is that of the ACL
-// that refuses, or of the last one in which a rule permits; Info is its name.
-func (l *ACLList) Check(addr netip.Addr) Decision { return l.CheckSource(Source{Addr: addr}) }
+// Check tells whether the socket that r came from passes the list. It is a
+// [Check]; see CheckSource.
+func (l *ACLList) Check(r Request) Decision {
+	if !r.Source.Addr.IsValid() {
+		return noSource()
+	}
+	return l.check(r.Source, l.set(&r))
+}
 
-// CheckSource is Check for the address of s.
-func (l *ACLList) CheckSource(s Source) Decision {
+// CheckSource tells whether the address of s passes the list. The decision is
+// that of the ACL that refuses, or of the last one in which a rule permits;
+// Info is its name.
+func (l *ACLList) CheckSource(s Source) Decision { return l.check(s, l.set(&Request{})) }
+
+func (l *ACLList) check(s Source, set *ACLSet) Decision {
 	s.Addr = plainAddr(s.Addr)
-	v := l.decide(s.Addr)
+	v := l.decide(s.Addr, set)
 	d := v.acl.decision(v.cause, v.ruling, s)
 	if v.cause == CauseUnknownACL {
 		d.Info = v.name
 	}
 	return d
 }
-
-// CheckRequest is Check for the socket that req came from. It is a [Check].
-func (l *ACLList) CheckRequest(req *sip.Request) Decision {
-	s, err := SourceOf(req)
-	if err != nil {
-		return Decision{Cause: CauseNoSource}
-	}
-	return l.CheckSource(s)
-}
-
-// Allow is CheckSource in the shape that [ReadFilter], [NewListener] and
-// [NewPacketConn] take.
-func (l *ACLList) Allow(s Source) bool { return permits(l.decide(plainAddr(s.Addr)).cause) }
 
 // verdict is a decision before it is written out.
 type verdict struct {
@@ -301,7 +208,7 @@ type verdict struct {
 }
 
 // decide asks the ACLs in order. What it returns permits only if all do.
-func (l *ACLList) decide(addr netip.Addr) verdict {
+func (l *ACLList) decide(addr netip.Addr, set *ACLSet) verdict {
 	v := verdict{cause: CauseEmptyACL, ruling: noRule}
 	if l == nil {
 		return v
@@ -311,7 +218,6 @@ func (l *ACLList) decide(addr netip.Addr) verdict {
 			return v
 		}
 	}
-	set := l.set()
 	for i, name := range l.names {
 		a := l.named(set, i)
 		if a == nil {
@@ -324,8 +230,13 @@ func (l *ACLList) decide(addr netip.Addr) verdict {
 	return v
 }
 
-// set is what a list that follows looks its names up in.
-func (l *ACLList) set() *ACLSet { return l.live.Current() }
+// set is what a list that follows looks its names up in, to answer r.
+func (l *ACLList) set(r *Request) *ACLSet {
+	if l == nil {
+		return nil
+	}
+	return in(l.live.Part, r)
+}
 
 // named returns the ACL of the i-th name, nil if set does not know it.
 func (l *ACLList) named(set *ACLSet, i int) *ACL {
@@ -347,7 +258,7 @@ func (v verdict) and(a *ACL, name string, addr netip.Addr) verdict {
 
 // Explain is Check with a step for every rule of every ACL.
 func (l *ACLList) Explain(addr netip.Addr) Trace {
-	t := Trace{Decision: l.Check(addr)}
+	t := Trace{Decision: l.CheckSource(Source{Addr: addr})}
 	if l == nil {
 		return t
 	}
@@ -355,7 +266,7 @@ func (l *ACLList) Explain(addr netip.Addr) Trace {
 	if l.base != nil {
 		t.Steps = append(t.Steps, l.base.explain(addr)...)
 	}
-	set := l.set()
+	set := l.set(&Request{})
 	for i, name := range l.names {
 		a := l.named(set, i)
 		if a == nil {
@@ -377,14 +288,14 @@ func (l *ACLList) Explain(addr netip.Addr) Trace {
 // What pick reads in the request is written by the sender. A user is known
 // only after digest verification; until then, a list picked by From user
 // keeps honest endpoints to their addresses and does no more.
-func ACLFor(pick func(req *sip.Request) *ACLList) Check {
+func ACLFor(pick func(Request) *ACLList) Check {
 	if pick == nil {
 		return AllOf()
 	}
-	return func(req *sip.Request) Decision { return pick(req).CheckRequest(req) }
+	return func(r Request) Decision { return pick(r).Check(r) }
 }
 
-// ContactConfig says how [ACLList.CheckContacts] treats what is no address.
+// ContactConfig says how [ACLList.Contacts] treats what is no address.
 type ContactConfig struct {
 	// SkipNames lets Contacts with a host name pass unasked; unset, they are
 	// refused. The check looks up no names: whoever resolves one later must
@@ -392,8 +303,8 @@ type ContactConfig struct {
 	SkipNames bool
 }
 
-// CheckContacts tells whether every Contact of req leads to an address that
-// passes the list, as contact_acl does for REGISTER: its host, and every maddr
+// Contacts returns the check "every Contact leads to an address that passes
+// the list", as contact_acl does for REGISTER: its host, and every maddr
 // parameter that it has. It stands beside the check of the source. Right of
 // the decision is the Contact that was refused.
 //
@@ -401,40 +312,39 @@ type ContactConfig struct {
 // "Contact: *" that stands alone, bind nothing and are allowed, as long as the
 // list lets anybody pass: one without rules and names, or with a name that is
 // not defined, refuses these too.
-func (l *ACLList) CheckContacts(req *sip.Request, cfg ContactConfig) Decision {
+func (l *ACLList) Contacts(cfg ContactConfig) Check {
+	return func(r Request) Decision {
+		d := l.checkContacts(r.Request, l.set(&r), cfg)
+		d.Source = r.Source
+		return d
+	}
+}
+
+func (l *ACLList) checkContacts(req *sip.Request, set *ACLSet, cfg ContactConfig) Decision {
 	if req == nil {
 		return Decision{Cause: CauseMalformed}
 	}
-	s, _ := SourceOf(req) // tells who it was; not asked about
-	if d := l.closed(); d.Cause != CauseNone {
-		d.Source = s
+	if d := l.closed(set); d.Cause != CauseNone {
 		return d
 	}
 	contacts := req.GetHeaders("Contact")
-	d := Decision{Allowed: true, Cause: CauseNoContact, Source: s}
+	d := Decision{Allowed: true, Cause: CauseNoContact}
 	for _, h := range contacts {
 		c, ok := h.(*sip.ContactHeader)
-		if !ok {
-			return Decision{Cause: CauseMalformed, Source: s, Right: shorten(h.Value())}
+		switch {
+		case !ok:
+			return Decision{Cause: CauseMalformed, Right: shorten(h.Value())}
+		case star(c) && len(contacts) > 1:
+			return Decision{Cause: CauseMalformed, Right: "*"}
+		case star(c):
+			return Decision{Allowed: true, Cause: CauseStar, Right: "*"}
 		}
-		if star(c) {
-			if len(contacts) > 1 {
-				return Decision{Cause: CauseMalformed, Source: s, Right: "*"}
-			}
-			return Decision{Allowed: true, Cause: CauseStar, Source: s, Right: "*"}
-		}
-		if d = l.checkContact(c, cfg); !d.Allowed {
-			d.Source, d.Right = s, shorten(c.Address.String())
+		if d = l.checkContact(c, set, cfg); !d.Allowed {
+			d.Right = shorten(c.Address.String())
 			return d
 		}
-		d.Source = s
 	}
 	return d
-}
-
-// Contacts is CheckContacts as a [Check].
-func (l *ACLList) Contacts(cfg ContactConfig) Check {
-	return func(req *sip.Request) Decision { return l.CheckContacts(req, cfg) }
 }
 
 // star tells the bare "*" from "<sip:*>", which parses to much the same.
@@ -445,7 +355,7 @@ func star(c *sip.ContactHeader) bool {
 // checkContact asks about the host and every maddr, in the URI or behind it:
 // who is lenient elsewhere may follow any of them. Parameters in which more
 // could be hidden, a maddr or another Contact, are refused.
-func (l *ACLList) checkContact(c *sip.ContactHeader, cfg ContactConfig) Decision {
+func (l *ACLList) checkContact(c *sip.ContactHeader, set *ACLSet, cfg ContactConfig) Decision {
 	u := &c.Address
 	if !strings.EqualFold(u.Scheme, "sip") && !strings.EqualFold(u.Scheme, "sips") {
 		return Decision{Cause: CauseMalformed, Info: "no SIP URI"}
@@ -453,14 +363,14 @@ func (l *ACLList) checkContact(c *sip.ContactHeader, cfg ContactConfig) Decision
 	if !openParams(u.UriParams, false) || !openParams(u.Headers, false) || !openParams(c.Params, true) {
 		return Decision{Cause: CauseMalformed, Info: "a parameter may hide another Contact"}
 	}
-	d := l.checkHost(u.Host, cfg)
+	d := l.checkHost(u.Host, set, cfg)
 	for _, params := range []sip.HeaderParams{u.UriParams, c.Params} {
 		for _, p := range params {
 			if !d.Allowed {
 				return d
 			}
 			if strings.EqualFold(strings.Trim(p.K, " \t"), "maddr") {
-				d = l.checkHost(strings.Trim(p.V, " \t"), cfg)
+				d = l.checkHost(strings.Trim(p.V, " \t"), set, cfg)
 			}
 		}
 	}
@@ -469,9 +379,9 @@ func (l *ACLList) checkContact(c *sip.ContactHeader, cfg ContactConfig) Decision
 
 // checkHost asks about a host as it stands in a URI. What a resolver might
 // take for an address though it is none ("10.1", "0x0a000001") is refused.
-func (l *ACLList) checkHost(host string, cfg ContactConfig) Decision {
+func (l *ACLList) checkHost(host string, set *ACLSet, cfg ContactConfig) Decision {
 	if a, err := netip.ParseAddr(strings.TrimSuffix(strings.TrimPrefix(host, "["), "]")); err == nil && a.Zone() == "" {
-		return l.Check(a)
+		return l.check(Source{Addr: a}, set)
 	}
 	switch name, ok := hostName(host); {
 	case !ok || hexNumber(name[strings.LastIndexByte(name, '.')+1:]):
@@ -490,11 +400,10 @@ func hexNumber(s string) bool {
 
 // closed is the refusal of a list that refuses everything, whatever its rules
 // say; its cause is CauseNone if there are rules to ask.
-func (l *ACLList) closed() Decision {
+func (l *ACLList) closed(set *ACLSet) Decision {
 	if l == nil || l.base == nil && len(l.names) == 0 {
 		return Decision{Cause: CauseEmptyACL}
 	}
-	set := l.set()
 	for i, name := range l.names {
 		if l.named(set, i) == nil {
 			return Decision{Cause: CauseUnknownACL, Info: name}

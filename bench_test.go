@@ -204,7 +204,7 @@ func BenchmarkBuild(b *testing.B) {
 			b.ReportMetric(float64(n)*float64(b.N)/b.Elapsed().Seconds(), "rows/s")
 			b.ReportMetric(float64(grown)/float64(n), "B/row")
 		})
-		require.Equal(b, n, table.Len())
+		require.Equal(b, n, table.size())
 	}
 }
 
@@ -365,7 +365,7 @@ func BenchmarkACL(b *testing.B) {
 			b.Run(name+"table", func(b *testing.B) {
 				b.ReportAllocs()
 				for i := 0; b.Loop(); i++ {
-					list.Check(asked[i%batch].Addr)
+					list.CheckSource(Source{Addr: asked[i%batch].Addr})
 				}
 			})
 			b.Run(name+"linear", func(b *testing.B) {
@@ -430,7 +430,7 @@ func BenchmarkIsUserIn(b *testing.B) {
 			b.Run(prefix+"set", func(b *testing.B) {
 				b.ReportAllocs()
 				for i := 0; b.Loop(); i++ {
-					if g.IsUserIn(context.Background(), users[i%batch], "ld").Allowed != (name == "hit") {
+					if g.Current().IsUserIn(context.Background(), users[i%batch], "ld").Allowed != (name == "hit") {
 						b.Fatal(users[i%batch])
 					}
 				}
@@ -485,7 +485,7 @@ func BenchmarkRequest(b *testing.B) {
 	choose := func(asked []workload.Query, allowed bool) (chosen []Source) {
 		for _, q := range asked {
 			s := Source{q.Addr, q.Port, ProtoUDP}
-			if len(chosen) < sources && p.CheckSource(s, group, "").Allowed == allowed {
+			if len(chosen) < sources && p.Current().CheckSource(s, group, "").Allowed == allowed {
 				chosen = append(chosen, s)
 			}
 		}
@@ -508,7 +508,7 @@ func BenchmarkRequest(b *testing.B) {
 	})
 	for name, list := range from {
 		benchmarkGuard(b, "stream="+name+"/impl=guard", p.Sources(group), text, list)
-		benchmarkReadFilter(b, "stream="+name+"/impl=readfilter", p.Allow(group), text, list)
+		benchmarkFilter(b, "stream="+name+"/impl=filter", p.Sources(group), text, list)
 	}
 }
 
@@ -521,7 +521,7 @@ func benchmarkGuard(b *testing.B, name string, check Check, text []byte, from []
 	for i, s := range from {
 		addrs[i] = netip.AddrPortFrom(s.Addr, s.Port).String()
 	}
-	handle := Guard(GuardConfig{Check: check, Reject: Drop()})(func(*sip.Request, sip.ServerTransaction) {})
+	handle := NewGuard(GuardConfig{Check: check, Reject: Drop()}).Wrap(func(*sip.Request, sip.ServerTransaction) {})
 	b.Run(name, func(b *testing.B) {
 		b.ReportAllocs()
 		for i := 0; b.Loop(); i++ {
@@ -531,12 +531,12 @@ func benchmarkGuard(b *testing.B, name string, check Check, text []byte, from []
 	})
 }
 
-func benchmarkReadFilter(b *testing.B, name string, allow func(Source) bool, text []byte, from []Source) {
+func benchmarkFilter(b *testing.B, name string, check Check, text []byte, from []Source) {
 	datagrams := make([]sip.TransportReadProps, len(from))
 	for i, s := range from {
 		datagrams[i] = sip.TransportReadProps{Transport: "UDP", RemoteAddr: &net.UDPAddr{IP: s.Addr.AsSlice(), Port: int(s.Port)}}
 	}
-	filter := ReadFilter(allow)
+	filter := peers(check).Filter()
 	b.Run(name, func(b *testing.B) {
 		b.ReportAllocs()
 		for i := 0; b.Loop(); i++ {

@@ -153,15 +153,15 @@ func (c *aclCase) ours(t *testing.T) (answers [][][]bool, errs []error, sets []*
 		errs, sets = append(errs, err), append(sets, acls.Current())
 		var as [][]bool
 		for _, q := range c.Phases[phase].Queries {
-			var lines []ACLLine
+			var lines []aclLine
 			for _, l := range q.Lines {
-				lines = append(lines, ACLLine{Option: l[0], Value: l[1]})
+				lines = append(lines, aclLine{l[0], l[1]})
 			}
-			list, _ := acls.BindLines(lines...) // an error is a nil list, which refuses
+			list, _ := bindLines(acls.Current(), lines) // an error is a nil list, which refuses
 			var a []bool
 			for _, r := range q.Results {
 				addr, _ := netip.ParseAddr(r.Src)
-				d := list.Check(addr)
+				d := list.CheckSource(Source{Addr: addr})
 				require.Equal(t, d, list.Explain(addr).Decision)
 				a = append(a, d.Allowed)
 			}
@@ -368,7 +368,7 @@ func (q aclQuery) askRules(r *report) {
 	}
 	for _, res := range q.Results {
 		addr, err := netip.ParseAddr(res.Src)
-		got, want := l.Check(addr), res.Decision == "allow"
+		got, want := l.CheckSource(Source{Addr: addr}), res.Decision == "allow"
 		switch {
 		case got.Allowed == want:
 			r.agree()
@@ -437,17 +437,17 @@ func askAsteriskUnit(t *testing.T, r *report, lines iter.Seq[[]byte]) {
 			r.agree()
 		case "decision":
 			var text []string
-			var lines []ACLLine
+			var lines []aclLine
 			for _, l := range c.Rules {
-				lines = append(lines, ACLLine{Option: l[0], Value: l[1]})
+				lines = append(lines, aclLine{l[0], l[1]})
 				text = append(text, l[0]+"="+l[1])
 			}
-			list, err := (*ACLSet)(nil).BindLines(lines...)
+			list, err := bindLines(nil, lines)
 			require.NoError(t, err)
 			addr, err := netip.ParseAddr(c.Src)
 			require.NoError(t, err)
 			m := &aclOriginal{on: aclFamily}
-			got, want := list.Check(addr).Allowed, c.Decision == "allow"
+			got, want := list.CheckSource(Source{Addr: addr}).Allowed, c.Decision == "allow"
 			switch prescribed := m.ask(c.Rules, []origSource{{c.Src, true}})[0]; {
 			case got != prescribed:
 				r.unexplained("%v from %s: ours %v, the decisions prescribe %v", text, c.Src, got, prescribed)
@@ -510,11 +510,34 @@ func TestACLConfIsTheModel(t *testing.T) {
 		loaded++
 		for _, names := range []string{"a", "b", "A", "t", "a,b"} {
 			want := m.ask([][2]string{{"acl", names}}, srcs)
-			list, _ := acls.Bind(names)
+			list, _ := acls.Current().Bind(names)
 			for i, s := range srcs {
-				require.Equal(t, want[i], list.Check(netip.MustParseAddr(s.text)).Allowed, "%q from %s: %q", names, s.text, files)
+				require.Equal(t, want[i], list.CheckSource(Source{Addr: netip.MustParseAddr(s.text)}).Allowed, "%q from %s: %q", names, s.text, files)
 			}
 		}
 	}
 	require.Greater(t, loaded, rounds/10)
+}
+
+// aclLine is a line of a consumer: "permit", "deny" or "acl" and its value.
+type aclLine struct{ option, value string }
+
+// bindLines makes a list as a consumer does that reads these lines.
+func bindLines(set *ACLSet, lines []aclLine) (*ACLList, error) {
+	var own, names []string
+	for _, l := range lines {
+		switch {
+		case !strings.EqualFold(l.option, "acl"):
+			own = append(own, l.option+"="+l.value)
+		case l.value == "":
+			names = append(names, " ")
+		default:
+			names = append(names, l.value)
+		}
+	}
+	rules, err := ParseACLRules(own...)
+	if err != nil {
+		return nil, err
+	}
+	return set.Bind(strings.Join(names, ","), rules...)
 }

@@ -43,7 +43,7 @@ func (q groupQuestion) user() (User, bool) {
 		u, err := Verified(q.verified.Name, q.verified.Domain)
 		return u.User(), err == nil
 	}
-	u, err := ParseUser(q.uri)
+	u, err := parseUser(q.uri)
 	return u.User(), err == nil
 }
 
@@ -54,7 +54,7 @@ func (q groupQuestion) member(t *testing.T, r *report, rows []Member, rc int) {
 	got := -1
 	if u, ok := q.user(); ok {
 		got = -6
-		if g.IsUserIn(t.Context(), u, q.group).Allowed {
+		if g.Current().IsUserIn(t.Context(), u, q.group).Allowed {
 			got = 1
 		}
 	}
@@ -75,7 +75,7 @@ func (q groupQuestion) groupClasses(t *testing.T, r *report, want, all []ClassID
 	require.NoError(t, err)
 	var got []ClassID
 	if u, ok := q.user(); ok {
-		got = slices.Collect(g.Classes(u))
+		got = slices.Collect(g.Current().Classes(u))
 	}
 	got = got[:min(len(got), most)]
 	switch {

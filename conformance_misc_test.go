@@ -145,5 +145,5 @@ func checkMisc(perm *Permissions, partition string, q Query) Decision {
 	if err != nil {
 		return Decision{}
 	}
-	return p.CheckAddress(q)
+	return p.Current().CheckAddress(q)
 }

@@ -265,16 +265,16 @@ func (c *ruleConformance) answer(q ruleQuestion, set *RuleSet) (string, error) {
 			for _, b := range q.branches {
 				branches = append(branches, parseURI(b))
 			}
-			d = set.CheckRouting(req, branches...)
+			d = set.checkRouting(req, branches, nil)
 			tr = explained(func(tr *ruleTrace) Decision { return set.checkRouting(req, branches, tr) })
 		case "register":
-			d = set.CheckRegister(req)
+			d = set.checkRegister(req, branchURI, nil)
 			tr = explained(func(tr *ruleTrace) Decision { return set.checkRegister(req, branchURI, tr) })
 		case "registerport":
-			d = set.CheckRegisterWithPort(req)
+			d = set.checkRegister(req, portURI, nil)
 			tr = explained(func(tr *ruleTrace) Decision { return set.checkRegister(req, portURI, tr) })
 		case "uri":
-			d = set.CheckURI(req, q.uri)
+			d = set.checkURI(req, q.uri, nil)
 			tr = explained(func(tr *ruleTrace) Decision { return set.checkURI(req, q.uri, tr) })
 		}
 	}

@@ -1,6 +1,7 @@
 package sipacl
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -21,89 +22,6 @@ var (
 	ErrNoSource = errors.New("no network source")
 )
 
-// Unit says what the Line of an [Origin] counts.
-type Unit uint8
-
-// The units.
-const (
-	UnitLine Unit = iota // lines of a file
-	UnitRow              // rows of a table, as they came
-	UnitID               // the table's own row numbers
-)
-
-// Origin says where a rule or a row was read, so that a person can go there.
-// The zero Origin is that of something made by the program.
-type Origin struct {
-	Name string // file name or table name
-	Line int    // from 1; 0 is unknown
-	Col  int    // byte column in a file, from 1; 0 is unknown, or a table
-	Unit Unit   // what Line counts
-}
-
-// String gives "permissions.deny:12:7", "address:row 218" or "address:id 17",
-// and "" for the zero Origin.
-func (o Origin) String() string {
-	var b []byte
-	b = append(b, o.Name...)
-	if o.Line > 0 {
-		b = append(b, ':')
-		switch o.Unit {
-		case UnitRow:
-			b = append(b, "row "...)
-		case UnitID:
-			b = append(b, "id "...)
-		}
-		b = strconv.AppendInt(b, int64(o.Line), 10)
-	}
-	if o.Col > 0 {
-		b = append(b, ':')
-		b = strconv.AppendInt(b, int64(o.Col), 10)
-	}
-	return string(b)
-}
-
-// LoadError is one mistake in one file or table. A load reports all of them,
-// joined; errors.As finds the first.
-type LoadError struct {
-	Origin  Origin
-	Column  string // the column of a table; "" in files
-	Value   string // what was found there
-	Err     error  // what was wanted
-	Skipped bool   // the row was left out and the load went on (SkipBad)
-}
-
-// Error gives "address:id 17: mask "33": want 0 to 32".
-func (e *LoadError) Error() string {
-	var b strings.Builder
-	if o := e.Origin.String(); o != "" {
-		b.WriteString(o + ": ")
-	}
-	if e.Column != "" {
-		fmt.Fprintf(&b, "%s %q: ", e.Column, shorten(e.Value))
-	}
-	b.WriteString(e.Err.Error())
-	return b.String()
-}
-
-// Unwrap returns the cause.
-func (e *LoadError) Unwrap() error { return e.Err }
-
-// shorten keeps error messages and traces readable when a value is hostile.
-func shorten(s string) string {
-	const most = 200
-	if len(s) <= most {
-		return s
-	}
-	return s[:most] + "..."
-}
-
-// printable is shorten with control bytes and what is no UTF-8 escaped, for
-// texts that others write and people read.
-func printable(s string) string {
-	q := strconv.Quote(shorten(s))
-	return strings.ReplaceAll(q[1:len(q)-1], `\"`, `"`)
-}
-
 // Cause says why a [Decision] came out as it did. The zero Cause is that of
 // no decision at all, which refuses.
 type Cause uint8
@@ -111,6 +29,7 @@ type Cause uint8
 // The causes. The comment says which answer it comes with.
 const (
 	CauseNone      Cause = iota // refused: nothing was asked, or nobody was listed
+	CauseCustom                 // either: a check of the application's own; Info says why
 	CauseNotLoaded              // refused: no generation was ever loaded
 	CauseMalformed              // refused: what is needed to decide is absent or not valid
 	CauseNoSource               // refused: the request did not come from a socket
@@ -118,13 +37,14 @@ const (
 	CauseAddress   // allowed: a row of an address table matches
 	CauseNoAddress // refused: no row matches
 
-	CauseNoRules   // allowed: neither file holds a rule, so control is off
-	CauseAllowRule // allowed: a rule of the allow file matches (every pair)
-	CauseDenyRule  // refused: a rule of the deny file matches a pair
-	CauseDefault   // allowed: no rule matches
-	CauseNoContact // allowed: a REGISTER without Contact only asks
-	CauseStar      // allowed: a REGISTER with "Contact: *" removes its own bindings
-	CauseProtected // refused: a Contact leads to a protected address
+	CauseNoRules      // allowed: neither file holds a rule, so control is off
+	CauseAllowRule    // allowed: a rule of the allow file matches (every pair)
+	CauseDenyRule     // refused: a rule of the deny file matches a pair
+	CauseDefault      // allowed: no rule matches
+	CauseNoContact    // allowed: a REGISTER without Contact only asks
+	CauseStar         // allowed: a REGISTER with "Contact: *" removes its own bindings
+	CauseProtected    // refused: a Contact leads to a protected address
+	CauseNotProtected // allowed: no Contact leads to a protected address
 
 	CauseTrusted   // allowed: a row of the trusted table matches
 	CauseNoTrusted // refused: no row of the trusted table matches
@@ -141,29 +61,42 @@ const (
 )
 
 var causeTexts = [...]string{
-	CauseNone:       "nothing allows it",
-	CauseNotLoaded:  "never loaded",
-	CauseMalformed:  "malformed",
-	CauseNoSource:   "no network source",
-	CauseAddress:    "address matches",
-	CauseNoAddress:  "no address matches",
-	CauseNoRules:    "no rules: control is off",
-	CauseAllowRule:  "allow rule",
-	CauseDenyRule:   "deny rule",
-	CauseDefault:    "no rule matches",
-	CauseNoContact:  "no Contact",
-	CauseStar:       "Contact is *",
-	CauseProtected:  "protected address",
-	CauseTrusted:    "trusted",
-	CauseNoTrusted:  "not trusted",
-	CausePermit:     "ACL permits",
-	CauseDeny:       "ACL denies",
-	CauseUnknownACL: "unknown ACL",
-	CauseEmptyACL:   "empty ACL list",
-	CauseFamily:     "ACL denies the other address family only",
-	CauseMember:     "member",
-	CauseNotMember:  "not a member",
-	CauseError:      "no answer",
+	CauseNone:         "nothing allows it",
+	CauseCustom:       "own check",
+	CauseNotLoaded:    "never loaded",
+	CauseMalformed:    "malformed",
+	CauseNoSource:     "no network source",
+	CauseAddress:      "address matches",
+	CauseNoAddress:    "no address matches",
+	CauseNoRules:      "no rules: control is off",
+	CauseAllowRule:    "allow rule",
+	CauseDenyRule:     "deny rule",
+	CauseDefault:      "no rule matches",
+	CauseNoContact:    "no Contact",
+	CauseStar:         "Contact is *",
+	CauseProtected:    "protected address",
+	CauseNotProtected: "no protected address",
+	CauseTrusted:      "trusted",
+	CauseNoTrusted:    "not trusted",
+	CausePermit:       "ACL permits",
+	CauseDeny:         "ACL denies",
+	CauseUnknownACL:   "unknown ACL",
+	CauseEmptyACL:     "empty ACL list",
+	CauseFamily:       "ACL denies the other address family only",
+	CauseMember:       "member",
+	CauseNotMember:    "not a member",
+	CauseError:        "no answer",
+}
+
+// allows reports whether a decision with this cause lets somebody in. That of
+// CauseCustom may do either.
+func (c Cause) allows() bool {
+	switch c {
+	case CauseAddress, CauseNoRules, CauseAllowRule, CauseDefault, CauseNoContact, CauseStar, CauseNotProtected,
+		CauseTrusted, CausePermit, CauseMember:
+		return true
+	}
+	return false
 }
 
 // String gives the cause in a few words.
@@ -187,13 +120,47 @@ type Decision struct {
 	Right   string       // and destination or Contact
 }
 
-// Err is nil for an allowed decision and a [*DeniedError] otherwise.
+// MarshalJSON gives what LogValue does: texts, and only the fields that are
+// set.
+func (d Decision) MarshalJSON() ([]byte, error) {
+	fields := map[string]any{}
+	for _, a := range d.LogValue().Group() {
+		fields[a.Key] = a.Value.Any()
+	}
+	return json.Marshal(fields)
+}
+
+// Allowed is the answer yes of a check of the application's own.
+func Allowed(why string) Decision { return Decision{Allowed: true, Cause: CauseCustom, Info: why} }
+
+// Refused is the answer no of a check of the application's own.
+func Refused(why string) Decision { return Decision{Cause: CauseCustom, Info: why} }
+
+// Err is nil for an allowed decision, and else an error that wraps
+// [ErrDenied]; [DecisionOf] gives the decision back.
 func (d Decision) Err() error {
 	if d.Allowed {
 		return nil
 	}
-	return &DeniedError{d}
+	return &deniedError{d}
 }
+
+// DecisionOf returns the decision that [Decision.Err] made err of.
+func DecisionOf(err error) (d Decision, ok bool) {
+	var denied *deniedError
+	if errors.As(err, &denied) {
+		return denied.decision, true
+	}
+	return Decision{}, false
+}
+
+type deniedError struct{ decision Decision }
+
+// Error gives the decision as one line.
+func (e *deniedError) Error() string { return "sipacl: " + e.decision.String() }
+
+// Unwrap returns [ErrDenied].
+func (e *deniedError) Unwrap() error { return ErrDenied }
 
 // String gives one line for a log, the address first, then the answer, the
 // cause and where to find what decided:
@@ -211,12 +178,15 @@ func (d Decision) String() string {
 	} else {
 		b = append(b, "refused: "...)
 	}
+	if d.Cause != CauseCustom && d.Cause.allows() != d.Allowed {
+		b = append(b, "against its cause, "...) // made by hand
+	}
 	b = append(b, d.Cause.String()...)
 	if d.Prefix.IsValid() {
 		b = append(b, ' ')
 		b = d.Prefix.AppendTo(b)
 	}
-	if d.Cause == CauseAddress {
+	if d.Cause == CauseAddress || d.Group != 0 {
 		b = append(b, " group "...)
 		b = strconv.AppendUint(b, uint64(d.Group), 10)
 	}
@@ -250,7 +220,7 @@ func (d Decision) LogValue() slog.Value {
 	if d.Source.Addr.IsValid() {
 		text("source", d.Source.String())
 	}
-	if d.Cause == CauseAddress {
+	if d.Cause == CauseAddress || d.Group != 0 {
 		attrs = append(attrs, slog.Uint64("group", uint64(d.Group)))
 	}
 	if d.Prefix.IsValid() {
@@ -262,16 +232,6 @@ func (d Decision) LogValue() slog.Value {
 	text("info", d.Info)
 	return slog.GroupValue(attrs...)
 }
-
-// DeniedError is what [Decision.Err] returns for a refusal.
-// errors.Is(err, [ErrDenied]) holds for it.
-type DeniedError struct{ Decision Decision }
-
-// Error gives the decision as one line.
-func (e *DeniedError) Error() string { return "sipacl: " + e.Decision.String() }
-
-// Unwrap returns [ErrDenied].
-func (e *DeniedError) Unwrap() error { return ErrDenied }
 
 // Trace is the account of one check: every row or rule it looked at, in
 // order, and what each said. The Explain methods make it with the code of the

@@ -3,6 +3,7 @@ package sipacl
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"log/slog"
 	"strings"
 	"testing"
@@ -19,10 +20,12 @@ func TestZeroDecisionRefuses(t *testing.T) {
 
 func TestErrCarriesTheDecision(t *testing.T) {
 	d := Decision{Cause: CauseNoAddress, Source: Source{addr("127.0.0.2"), 5070, ProtoUDP}}
-	var denied *DeniedError
-	require.True(t, errors.As(d.Err(), &denied))
-	require.Equal(t, d, denied.Decision)
-	require.EqualError(t, denied, "sipacl: 127.0.0.2:5070 udp refused: no address matches")
+	denied, ok := DecisionOf(fmt.Errorf("call: %w", d.Err()))
+	require.True(t, ok)
+	require.Equal(t, d, denied)
+	require.EqualError(t, d.Err(), "sipacl: 127.0.0.2:5070 udp refused: no address matches")
+	_, ok = DecisionOf(errors.New("other"))
+	require.False(t, ok)
 	require.NoError(t, Decision{Allowed: true}.Err())
 }
 

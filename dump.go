@@ -173,7 +173,7 @@ func (d *dump) rows(t *Table) iter.Seq[AddressRow] {
 func (d *dump) order(t *Table) []uint32 {
 	type place struct{ key, row uint32 }
 	var places []place
-	for i := range uint32(t.Len()) {
+	for i := range uint32(t.size()) {
 		if r := t.row(i); d.has(r) {
 			places = append(places, place{d.key(r), i})
 		}

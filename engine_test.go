@@ -117,7 +117,7 @@ func TestClassesAreThoseOfEachExpression(t *testing.T) {
 			}
 		}
 		require.NotEmpty(t, want)
-		require.Equal(t, want, slices.Collect(all.Classes(u)))
-		require.Equal(t, want[:1], slices.Collect(first.Classes(u)))
+		require.Equal(t, want, slices.Collect(all.Current().Classes(u)))
+		require.Equal(t, want[:1], slices.Collect(first.Current().Classes(u)))
 	}
 }

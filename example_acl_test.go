@@ -36,21 +36,21 @@ func loadACLs(files fstest.MapFS) sipacl.ACLs {
 }
 
 // A packet or request from 192.0.2.1 port 5060.
-func packetFrom(addr string) *sip.Request {
+func packetFrom(addr string) sipacl.Request {
 	req := sip.NewRequest(sip.INVITE, sip.Uri{Scheme: "sip", User: "bob", Host: "example.com"})
 	req.SetSource(addr)
 	req.SetTransport("UDP")
-	return req
+	return sipacl.RequestOf(req, nil)
 }
 
-func ExampleACLs_Bind() {
+func ExampleACLSet_Bind() {
 	acls := loadACLs(aclFiles())
-	office, err := acls.Bind("office") // acl=office
+	office, err := acls.Current().Bind("office") // acl=office
 	if err != nil {
 		log.Fatal(err) // a name that is not defined is found here, not in a call
 	}
 	for _, addr := range []string{"192.0.2.1", "192.0.2.66", "203.0.113.9"} {
-		fmt.Println(office.Check(netip.MustParseAddr(addr)))
+		fmt.Println(office.CheckSource(sipacl.Source{Addr: netip.MustParseAddr(addr)}))
 	}
 	// Output:
 	// 192.0.2.1 allowed: ACL permits 192.0.2.0/24 (acl.conf:6:8) "office"
@@ -58,19 +58,20 @@ func ExampleACLs_Bind() {
 	// 203.0.113.9 refused: ACL denies 0.0.0.0/0 (acl.conf:3:6) "office"
 }
 
-func ExampleACLs_BindLines() {
+func ExampleACLSet_Bind_ownRules() {
 	acls := loadACLs(aclFiles())
-	// An endpoint with lines of its own. They are asked first, wherever they
-	// stand, and an address must pass them and every ACL.
-	list, err := acls.BindLines(
-		sipacl.ACLLine{Option: "acl", Value: "office"},
-		sipacl.ACLLine{Option: "deny", Value: "192.0.2.128/25"},
-	)
+	// An endpoint with lines of its own, deny=192.0.2.128/25 and acl=office. An
+	// address must pass its rules and every ACL.
+	own, err := sipacl.ParseACLRules("deny=192.0.2.128/25")
 	if err != nil {
 		log.Fatal(err)
 	}
-	fmt.Println(list.Check(netip.MustParseAddr("192.0.2.1")).Allowed)
-	fmt.Println(list.Check(netip.MustParseAddr("192.0.2.129")).Allowed)
+	list, err := acls.Current().Bind("office", own...)
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(list.CheckSource(sipacl.Source{Addr: netip.MustParseAddr("192.0.2.1")}).Allowed)
+	fmt.Println(list.CheckSource(sipacl.Source{Addr: netip.MustParseAddr("192.0.2.129")}).Allowed)
 	// Output:
 	// true
 	// false
@@ -79,7 +80,7 @@ func ExampleACLs_BindLines() {
 func ExampleACLs_Follow() {
 	files := aclFiles()
 	acls := loadACLs(files)
-	pinned, err := acls.Bind("trunks")
+	pinned, err := acls.Current().Bind("trunks")
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -91,9 +92,9 @@ func ExampleACLs_Follow() {
 	if _, err := acls.Reload(context.Background()); err != nil {
 		log.Fatal(err)
 	}
-	trunk := netip.MustParseAddr("198.51.100.7")
-	fmt.Println(pinned.Check(trunk).Cause)
-	fmt.Println(live.Check(trunk).Cause)
+	trunk := sipacl.Source{Addr: netip.MustParseAddr("198.51.100.7")}
+	fmt.Println(pinned.CheckSource(trunk).Cause)
+	fmt.Println(live.CheckSource(trunk).Cause)
 	// Output:
 	// ACL permits
 	// unknown ACL
@@ -102,7 +103,7 @@ func ExampleACLs_Follow() {
 func ExampleACLs_OnReload() {
 	files := aclFiles()
 	acls := loadACLs(files)
-	list, err := acls.Bind("office")
+	list, err := acls.Current().Bind("office")
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -118,13 +119,13 @@ func ExampleACLs_OnReload() {
 	// changed: [trunks] ours: false
 }
 
-func ExampleACLList_CheckRequest() {
-	list, err := loadACLs(aclFiles()).Bind("office")
+func ExampleACLList_Check() {
+	list, err := loadACLs(aclFiles()).Current().Bind("office")
 	if err != nil {
 		log.Fatal(err)
 	}
-	// As a method value it is a Check: sipacl.Guard(sipacl.GuardConfig{Check: list.CheckRequest}).
-	fmt.Println(list.CheckRequest(packetFrom("203.0.113.9:5060")))
+	guard := sipacl.NewGuard(sipacl.GuardConfig{Check: list.Check})
+	fmt.Println(guard.Decide(packetFrom("203.0.113.9:5060")))
 	// Output:
 	// 203.0.113.9:5060 udp refused: ACL denies 0.0.0.0/0 (acl.conf:3:6) "office"
 }
@@ -139,12 +140,8 @@ func ExampleACLFor() {
 		}
 		lists[port] = list
 	}
-	check := sipacl.ACLFor(func(req *sip.Request) *sipacl.ACLList {
-		s, err := sipacl.SourceOf(req)
-		if err != nil {
-			return nil // refused
-		}
-		return lists[s.Port]
+	check := sipacl.ACLFor(func(r sipacl.Request) *sipacl.ACLList {
+		return lists[r.Source.Port] // nil refuses
 	})
 	fmt.Println(check(packetFrom("192.0.2.1:5060")).Cause)
 	fmt.Println(check(packetFrom("192.0.2.1:5070")).Cause)
@@ -155,20 +152,20 @@ func ExampleACLFor() {
 	// empty ACL list
 }
 
-func ExampleACLList_CheckContacts() {
-	list, err := loadACLs(aclFiles()).Bind("office")
+func ExampleACLList_Contacts() {
+	list, err := loadACLs(aclFiles()).Current().Bind("office")
 	if err != nil {
 		log.Fatal(err)
 	}
 	req := sip.NewRequest(sip.REGISTER, sip.Uri{Scheme: "sip", Host: "example.com"})
 	req.AppendHeader(&sip.ContactHeader{Address: sip.Uri{Scheme: "sip", User: "bob", Host: "192.0.2.66"}})
-	d := list.CheckContacts(req, sipacl.ContactConfig{})
+	d := list.Contacts(sipacl.ContactConfig{})(sipacl.RequestOf(req, nil))
 	fmt.Println(d.Allowed, d.Cause, d.Right)
 	// Output:
 	// false ACL denies sip:bob@192.0.2.66
 }
 
-func ExampleACL_Check() {
+func ExampleACL_CheckSource() {
 	rules, err := sipacl.ParseACLRules("deny=203.0.113.0/24,!203.0.113.7")
 	if err != nil {
 		log.Fatal(err)
@@ -178,7 +175,7 @@ func ExampleACL_Check() {
 		log.Fatal(err)
 	}
 	for _, addr := range []string{"203.0.113.9", "203.0.113.7", "192.0.2.1"} {
-		fmt.Println(ban.Check(netip.MustParseAddr(addr)).Allowed)
+		fmt.Println(ban.CheckSource(sipacl.Source{Addr: netip.MustParseAddr(addr)}).Allowed)
 	}
 	// Output:
 	// false
@@ -187,7 +184,7 @@ func ExampleACL_Check() {
 }
 
 func ExampleACLList_Explain() {
-	list, err := loadACLs(aclFiles()).Bind("office")
+	list, err := loadACLs(aclFiles()).Current().Bind("office")
 	if err != nil {
 		log.Fatal(err)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log"
+	"net"
 	"net/netip"
 	"testing/fstest"
 
@@ -22,12 +23,12 @@ func offices() sipacl.Partition {
 	)
 }
 
-// received is a request as sipgo hands it to a handler.
-func received(from string) *sip.Request {
+// received is a request as a Guard makes it of what sipgo hands a handler.
+func received(from string) sipacl.Request {
 	req := sip.NewRequest(sip.OPTIONS, sip.Uri{Scheme: "sip", Host: "example.com"})
 	req.SetSource(from)
 	req.SetTransport("UDP")
-	return req
+	return sipacl.RequestOf(req, nil)
 }
 
 func Example() {
@@ -50,23 +51,23 @@ func Example() {
 	// sipacl: 198.51.100.9:5060 udp refused: no address matches
 }
 
-func ExamplePartition_CheckAddress() {
-	p := offices()
+func ExampleTable_CheckAddress() {
+	table := offices().Current()
 	q := sipacl.Query{Group: 250, Addr: netip.MustParseAddr("203.0.113.7")}
-	fmt.Println(p.CheckAddress(q).Allowed) // port 0 is no "any"
+	fmt.Println(table.CheckAddress(q).Allowed) // port 0 is no "any"
 	q.Any = sipacl.AnyPort | sipacl.AnyProto
-	fmt.Println(p.CheckAddress(q).Allowed)
-	fmt.Println(p.CheckAddress(sipacl.Query{Group: 400, Host: "gw.example.com"}).Allowed)
+	fmt.Println(table.CheckAddress(q).Allowed)
+	fmt.Println(table.CheckAddress(sipacl.Query{Group: 400, Host: "gw.example.com"}).Allowed)
 	// Output:
 	// false
 	// true
 	// true
 }
 
-func ExamplePartition_CheckSource() {
+func ExampleTable_CheckSource() {
 	s := sipacl.Source{Addr: netip.MustParseAddr("2001:db8::7"), Port: 5061, Proto: sipacl.ProtoTLS}
-	fmt.Println(offices().CheckSource(s, 300, "sip:alice@example.com").Allowed)
-	fmt.Println(offices().CheckSource(s, 300, "sip:bob@example.com").Allowed)
+	fmt.Println(offices().Current().CheckSource(s, 300, "sip:alice@example.com").Allowed)
+	fmt.Println(offices().Current().CheckSource(s, 300, "sip:bob@example.com").Allowed)
 	// Output:
 	// true
 	// false
@@ -83,14 +84,14 @@ func ExamplePartition_SourceGroup() {
 	// Output: 250 TestServer
 }
 
-func ExamplePartition_AddressGroup() {
-	d := offices().AddressGroup(sipacl.Source{Addr: netip.MustParseAddr("203.0.113.8"), Port: 5060, Proto: sipacl.ProtoTCP})
+func ExampleTable_AddressGroup() {
+	d := offices().Current().AddressGroup(sipacl.Source{Addr: netip.MustParseAddr("203.0.113.8"), Port: 5060, Proto: sipacl.ProtoTCP})
 	fmt.Println(d.Group, d.Info)
 	// Output: 200 OfficeSubnet
 }
 
-func ExamplePartition_Groups() {
-	for g := range offices().Groups(sipacl.Source{Addr: netip.MustParseAddr("203.0.113.7"), Port: 5060, Proto: sipacl.ProtoUDP}) {
+func ExampleTable_Groups() {
+	for g := range offices().Current().Groups(sipacl.Source{Addr: netip.MustParseAddr("203.0.113.7"), Port: 5060, Proto: sipacl.ProtoUDP}) {
 		fmt.Println(g)
 	}
 	// Output:
@@ -112,15 +113,86 @@ func ExamplePartition_AnySource() {
 	// Output: 200
 }
 
-func ExamplePartition_Allow() {
-	filter := sipacl.ReadFilter(offices().Allow(200))
-	option := sip.WithTransportLayerReadFilter(filter)
+func ExampleGuard_Filter() {
+	guard := sipacl.NewGuard(sipacl.GuardConfig{
+		Peers:   offices().Sources(200),
+		Observe: func(e sipacl.Event) { fmt.Println(e.Gate, e.Decision) },
+	})
+	option := sip.WithTransportLayerReadFilter(guard.Filter())
 	ua, err := sipgo.NewUA(sipgo.WithUserAgentTransportLayerOptions(option))
 	if err != nil {
 		log.Fatal(err)
 	}
 	defer ua.Close()
+
+	// What sipgo does with each datagram:
+	from := &net.UDPAddr{IP: net.IPv4(198, 51, 100, 9), Port: 5060}
+	rest, err := guard.Filter()(sip.TransportReadProps{Transport: "UDP", RemoteAddr: from}, []byte("OPTIONS ..."))
+	fmt.Println(len(rest), err)
 	// Output:
+	// bytes 198.51.100.9:5060 udp refused: no address matches
+	// 0 <nil>
+}
+
+func ExampleGuard_Handle() {
+	guard := sipacl.NewGuard(sipacl.GuardConfig{Check: offices().AnySource()})
+	handler := guard.Handle(func(r sipacl.Request, tx sip.ServerTransaction, d sipacl.Decision) {
+		fmt.Println(r.Method, "of", d.Info, "in group", d.Group)
+	})
+	handler(received("203.0.113.9:5060").Request, nil) // what the server does
+	// Output: OPTIONS of OfficeSubnet in group 200
+}
+
+func ExampleGuard_Listener() {
+	guard := sipacl.NewGuard(sipacl.GuardConfig{Peers: offices().Sources(200)})
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		log.Fatal(err)
+	}
+	l = guard.Listener(l, "tls") // and tls.NewListener around it
+	fmt.Println(l.Close())
+	// Output: <nil>
+}
+
+func ExampleGuard_Decide() {
+	// Beside another SIP stack: there is no *sip.Request.
+	guard := sipacl.NewGuard(sipacl.GuardConfig{Check: offices().AnySource()})
+	remote := &net.UDPAddr{IP: net.IPv4(203, 0, 113, 9), Port: 5060}
+	s, err := sipacl.SourceFromAddr(remote, "udp")
+	if err != nil {
+		log.Fatal(err)
+	}
+	d := guard.Decide(sipacl.Request{Source: s})
+	fmt.Println(d.Allowed, d.Group)
+	// Output: true 200
+}
+
+func ExampleByMethod() {
+	check := sipacl.ByMethod(map[sip.RequestMethod]sipacl.Check{sip.OPTIONS: offices().AnySource()})
+	r := received("203.0.113.9:5060")
+	fmt.Println(check(r).Allowed)
+	r.Request.Method = sip.INVITE
+	fmt.Println(check(r))
+	// Output:
+	// true
+	// 203.0.113.9:5060 udp refused: nothing allows it "the method is not listed"
+}
+
+func ExampleAllowed() {
+	var closed bool
+	hours := func(r sipacl.Request) sipacl.Decision {
+		if closed {
+			return sipacl.Refused("after hours")
+		}
+		return sipacl.Allowed("open")
+	}
+	check := sipacl.AllOf(offices().AnySource(), hours)
+	fmt.Println(check(received("203.0.113.9:5060")))
+	closed = true
+	fmt.Println(check(received("203.0.113.9:5060")))
+	// Output:
+	// 203.0.113.9:5060 udp allowed: own check 203.0.113.0/24 group 200 "open"
+	// 203.0.113.9:5060 udp refused: own check "after hours"
 }
 
 func ExampleTable_Matches() {
@@ -143,8 +215,8 @@ func ExampleTable_Explain() {
 }
 
 func ExampleSourceOf() {
-	req := received("[::ffff:203.0.113.9]:5060")
-	s, err := sipacl.SourceOf(req)
+	r := received("[::ffff:203.0.113.9]:5060")
+	s, err := sipacl.SourceOf(r.Request)
 	fmt.Println(s, err)
 	_, err = sipacl.SourceOf(sip.NewRequest(sip.OPTIONS, sip.Uri{}))
 	fmt.Println(err)
@@ -163,18 +235,17 @@ func ExampleGuard() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	guard := sipacl.Guard(sipacl.GuardConfig{
+	guard := sipacl.NewGuard(sipacl.GuardConfig{
 		Check:   offices().Sources(200),
-		Reject:  sipacl.RespondOnce(srv, 403, "Forbidden"),
-		Observe: func(req *sip.Request, d sipacl.Decision) { fmt.Println(req.Method, d) },
+		Observe: func(e sipacl.Event) { fmt.Println(e.Request.Method, e.Decision) },
 	})
-	handler := guard(func(req *sip.Request, tx sip.ServerTransaction) { fmt.Println("handled") })
+	handler := guard.Wrap(func(req *sip.Request, tx sip.ServerTransaction) { fmt.Println("handled") })
 	srv.OnInvite(handler)
 	srv.OnOptions(handler)
 	srv.OnNoRoute(handler)
-	srv.OnAck(guard(sipacl.AbsorbAck))
+	srv.OnAck(guard.Wrap(func(*sip.Request, sip.ServerTransaction) {}))
 
-	handler(received("203.0.113.9:5060"), nil) // what the server does
+	handler(received("203.0.113.9:5060").Request, nil) // what the server does
 	// Output:
 	// OPTIONS 203.0.113.9:5060 udp allowed: address matches 203.0.113.0/24 group 200 "OfficeSubnet"
 	// handled
@@ -206,11 +277,11 @@ func ExamplePermissions_Reload() {
 	// 1 true
 }
 
-func ExampleDiff() {
+func ExampleTable_Diff() {
 	a, b := netip.MustParsePrefix("203.0.113.0/24"), netip.MustParsePrefix("198.51.100.7/32")
 	old := partitionOf(sipacl.AddressRow{Group: 200, Prefix: a}).Current()
 	next := partitionOf(sipacl.AddressRow{Group: 200, Prefix: b}).Current()
-	added, removed := sipacl.Diff(old, next)
+	added, removed := next.Diff(old)
 	fmt.Println("+", added[0])
 	fmt.Println("-", removed[0])
 	// Output:

@@ -82,35 +82,6 @@ func UserOf(uri sip.Uri) (ClaimedUser, error) {
 	return ClaimedUser{u}, nil
 }
 
-// ParseUser is [UserOf] the URI in a text.
-func ParseUser(uri string) (ClaimedUser, error) {
-	var u sip.Uri
-	if err := sip.ParseUri(uri, &u); err != nil {
-		return ClaimedUser{}, fmt.Errorf("sipacl: user of %q: %w", shorten(uri), err)
-	}
-	return UserOf(u)
-}
-
-// RequestURIUser returns the user of the Request-URI: who is called.
-func RequestURIUser(req *sip.Request) (ClaimedUser, error) { return UserOf(req.Recipient) }
-
-// FromUser returns the user that From names. A request has exactly one From;
-// with none or two of them there is no user.
-func FromUser(req *sip.Request) (ClaimedUser, error) {
-	if h := req.From(); h != nil && len(req.GetHeaders("From")) == 1 {
-		return UserOf(h.Address)
-	}
-	return ClaimedUser{}, errors.New("sipacl: user of From: want one From")
-}
-
-// ToUser returns the user that To names, as [FromUser] does.
-func ToUser(req *sip.Request) (ClaimedUser, error) {
-	if h := req.To(); h != nil && len(req.GetHeaders("To")) == 1 {
-		return UserOf(h.Address)
-	}
-	return ClaimedUser{}, errors.New("sipacl: user of To: want one To")
-}
-
 // A VerifiedUser is one whose credentials the application has verified. Only
 // [Verified] makes one, so that no check of a [Guard] can believe a header.
 // The zero VerifiedUser is in no group.
@@ -197,41 +168,12 @@ func NewGroups(ctx context.Context, cfg GroupConfig) (Groups, error) {
 // empty reports whether there is nobody to ask about.
 func (c GroupConfig) empty() bool { return len(c.Members)+len(c.Classes) == 0 && c.Live == nil }
 
-// IsUserIn is [GroupTable.IsUserIn] of the generation in service.
-func (g Groups) IsUserIn(ctx context.Context, u User, group string) Decision {
-	return g.Current().IsUserIn(ctx, u, group)
-}
-
-// SameGroup is [GroupTable.SameGroup] of the generation in service.
-func (g Groups) SameGroup(ctx context.Context, a, b User, group string) Decision {
-	return g.Current().SameGroup(ctx, a, b, group)
-}
-
-// GroupsOf is [GroupTable.GroupsOf] of the generation in service.
-func (g Groups) GroupsOf(ctx context.Context, u User) ([]string, error) {
-	return g.Current().GroupsOf(ctx, u)
-}
-
-// Classes is [GroupTable.Classes] of the generation in service.
-func (g Groups) Classes(u User) iter.Seq[ClassID] { return g.Current().Classes(u) }
-
-// IsUserInClass is [GroupTable.IsUserInClass] of the generation in service.
-func (g Groups) IsUserInClass(u User, classes ...ClassID) Decision {
-	return g.Current().IsUserInClass(u, classes...)
-}
-
-// Explain is [GroupTable.Explain] of the generation in service.
-func (g Groups) Explain(ctx context.Context, u User, group string) Trace {
-	return g.Current().Explain(ctx, u, group)
-}
-
 // Members returns the check "the verified user of the request is in one of
-// groups", for [Guard]. Without groups it refuses everything. user gives the
-// user whose credentials the application has verified, false if there is none.
-func (g Groups) Members(user func(*sip.Request) (VerifiedUser, bool), groups ...string) Check {
+// groups". Without groups it refuses everything. user gives the user whose
+// credentials the application has verified, false if there is none.
+func (g Groups) Members(user func(Request) (VerifiedUser, bool), groups ...string) Check {
 	groups = slices.Clone(groups)
-	return userCheck(user, func(u User) (d Decision) {
-		t := g.Current()
+	return g.check(user, func(t *GroupTable, u User) (d Decision) {
 		for _, group := range groups {
 			if d = t.IsUserIn(context.Background(), u, group); d.Allowed {
 				return d
@@ -243,21 +185,23 @@ func (g Groups) Members(user func(*sip.Request) (VerifiedUser, bool), groups ...
 
 // InClass returns the check "the verified user of the request is in one of
 // classes", as Members does.
-func (g Groups) InClass(user func(*sip.Request) (VerifiedUser, bool), classes ...ClassID) Check {
+func (g Groups) InClass(user func(Request) (VerifiedUser, bool), classes ...ClassID) Check {
 	classes = slices.Clone(classes)
-	return userCheck(user, func(u User) Decision { return g.IsUserInClass(u, classes...) })
+	return g.check(user, func(t *GroupTable, u User) Decision { return t.IsUserInClass(u, classes...) })
 }
 
-func userCheck(user func(*sip.Request) (VerifiedUser, bool), check func(User) Decision) Check {
-	return func(req *sip.Request) Decision {
-		if user == nil {
-			return Decision{}
+func (g Groups) check(user func(Request) (VerifiedUser, bool), ask func(*GroupTable, User) Decision) Check {
+	return func(r Request) (d Decision) {
+		u, ok := VerifiedUser{}, false
+		if user != nil {
+			u, ok = user(r)
 		}
-		u, ok := user(req)
 		if !ok {
-			return Decision{Cause: CauseMalformed, Info: "no verified user"}
+			return Decision{Cause: CauseMalformed, Source: r.Source, Info: "no verified user"}
 		}
-		return check(u.user)
+		d = ask(in(g.Part, &r), u.user)
+		d.Source = r.Source
+		return d
 	}
 }
 
@@ -353,15 +297,6 @@ func (t *GroupTable) queryMember(ctx context.Context, u User, group string) (o O
 		err = ctx.Err() // an answer that comes too late is none
 	}
 	return o, ok, err
-}
-
-// SameGroup answers whether two users, as those of From and To, are both in
-// group. The decision is the first refusal, or names the row of b.
-func (t *GroupTable) SameGroup(ctx context.Context, a, b User, group string) Decision {
-	if d := t.IsUserIn(ctx, a, group); !d.Allowed {
-		return d
-	}
-	return t.IsUserIn(ctx, b, group)
 }
 
 // GroupsOf lists the strict groups of u, in the order in which the table first

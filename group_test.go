@@ -42,7 +42,7 @@ func TestUserOf(t *testing.T) {
 		"tel:+15551234;phone-context=example.com":       {"+15551234", ""},
 		"TEL:123": {"123", ""},
 	} {
-		u, err := ParseUser(uri)
+		u, err := parseUser(uri)
 		require.NoError(t, err, uri)
 		require.Equal(t, want, u.User(), uri)
 	}
@@ -51,7 +51,7 @@ func TestUserOf(t *testing.T) {
 		"urn:service:sos", "mailto:alice@example.com", "sip:a:b:c@example.com", "sip:a b@example.com",
 		"sip:" + strings.Repeat("a", 1024) + "@example.com",
 	} {
-		u, err := ParseUser(uri)
+		u, err := parseUser(uri)
 		require.Error(t, err, uri)
 		require.Equal(t, ClaimedUser{}, u, uri)
 	}
@@ -96,7 +96,7 @@ func TestUsersOfRequest(t *testing.T) {
 	for want, of := range map[User]func(*sip.Request) (ClaimedUser, error){
 		aliceUser:                FromUser,
 		{"carol", "example.com"}: ToUser,
-		bobUser:                  RequestURIUser,
+		bobUser:                  func(req *sip.Request) (ClaimedUser, error) { return UserOf(req.Recipient) },
 	} {
 		u, err := of(req)
 		require.NoError(t, err)
@@ -128,23 +128,23 @@ func TestIsUserIn(t *testing.T) {
 		{User{"Alice", "example.com"}, "ld", false}, {User{"alice", "EXAMPLE.com"}, "ld", false}, {User{"alice", ""}, "ld", false},
 		{User{"alice", "example.org"}, "int", true}, {bobUser, "ld", false}, {User{"+15551234", ""}, "ld", true},
 	} {
-		d := g.IsUserIn(t.Context(), c.u, c.group)
+		d := g.Current().IsUserIn(t.Context(), c.u, c.group)
 		require.Equal(t, c.want, d.Allowed, "%v %q", c.u, c.group)
 		require.Equal(t, map[bool]Cause{true: CauseMember, false: CauseNotMember}[c.want], d.Cause)
 	}
-	require.Equal(t, `allowed: member (grp:id 7) "alice" -> "ld"`, g.IsUserIn(t.Context(), aliceUser, "ld").String())
-	require.Equal(t, "file:3", g.IsUserIn(t.Context(), User{"alice", "example.org"}, "int").Origin.String())
+	require.Equal(t, `allowed: member (grp:id 7) "alice" -> "ld"`, g.Current().IsUserIn(t.Context(), aliceUser, "ld").String())
+	require.Equal(t, "file:3", g.Current().IsUserIn(t.Context(), User{"alice", "example.org"}, "int").Origin.String())
 	require.Equal(t, 4, g.Status().Entries)
 
-	groups, err := g.GroupsOf(t.Context(), aliceUser)
+	groups, err := g.Current().GroupsOf(t.Context(), aliceUser)
 	require.NoError(t, err)
 	require.Equal(t, []string{"ld", ""}, groups)
 
 	g = mustGroups(t, GroupConfig{Members: rows, IgnoreDomain: true})
-	require.True(t, g.IsUserIn(t.Context(), User{"alice", "anything"}, "int").Allowed)
-	require.True(t, g.IsUserIn(t.Context(), User{"alice", ""}, "ld").Allowed)
-	require.False(t, g.IsUserIn(t.Context(), bobUser, "ld").Allowed)
-	groups, err = g.GroupsOf(t.Context(), aliceUser)
+	require.True(t, g.Current().IsUserIn(t.Context(), User{"alice", "anything"}, "int").Allowed)
+	require.True(t, g.Current().IsUserIn(t.Context(), User{"alice", ""}, "ld").Allowed)
+	require.False(t, g.Current().IsUserIn(t.Context(), bobUser, "ld").Allowed)
+	groups, err = g.Current().GroupsOf(t.Context(), aliceUser)
 	require.NoError(t, err)
 	require.Equal(t, []string{"ld", "int", ""}, groups)
 }
@@ -157,26 +157,25 @@ func TestMalformedUsersAreInNoGroup(t *testing.T) {
 	}
 	g := mustGroups(t, GroupConfig{Members: members(rows...), Classes: []ClassSource{Rows([]ClassRow{{Expression: "", Class: 1}}...)}})
 	for _, u := range odd {
-		require.Equal(t, CauseMalformed, g.IsUserIn(t.Context(), u, "ld").Cause, "%q", u)
-		require.Equal(t, CauseMalformed, g.IsUserInClass(u, 1).Cause, "%q", u)
-		require.Empty(t, slices.Collect(g.Classes(u)))
-		_, err := g.GroupsOf(t.Context(), u)
+		require.Equal(t, CauseMalformed, g.Current().IsUserIn(t.Context(), u, "ld").Cause, "%q", u)
+		require.Equal(t, CauseMalformed, g.Current().IsUserInClass(u, 1).Cause, "%q", u)
+		require.Empty(t, slices.Collect(g.Current().Classes(u)))
+		_, err := g.Current().GroupsOf(t.Context(), u)
 		require.Error(t, err)
 	}
 }
 
 func TestNilAndEmptyGroupsRefuse(t *testing.T) {
 	for _, g := range []Groups{{}, mustGroups(t, GroupConfig{Members: members()})} {
-		require.False(t, g.IsUserIn(t.Context(), aliceUser, "").Allowed)
-		require.False(t, g.SameGroup(t.Context(), aliceUser, aliceUser, "").Allowed)
-		require.False(t, g.IsUserInClass(aliceUser, 0).Allowed)
-		require.Empty(t, slices.Collect(g.Classes(aliceUser)))
-		require.False(t, g.Explain(t.Context(), aliceUser, "").Decision.Allowed)
-		require.False(t, g.Members(verifiedAlice, "ld")(inviteOf(t)).Allowed)
+		require.False(t, g.Current().IsUserIn(t.Context(), aliceUser, "").Allowed)
+		require.False(t, g.Current().IsUserInClass(aliceUser, 0).Allowed)
+		require.Empty(t, slices.Collect(g.Current().Classes(aliceUser)))
+		require.False(t, g.Current().Explain(t.Context(), aliceUser, "").Decision.Allowed)
+		require.False(t, g.Members(verifiedAlice, "ld")(RequestOf(inviteOf(t), nil)).Allowed)
 	}
 	_, err := Groups{}.Reload(t.Context())
 	require.Error(t, err)
-	_, err = Groups{}.GroupsOf(t.Context(), aliceUser)
+	_, err = Groups{}.Current().GroupsOf(t.Context(), aliceUser)
 	require.Error(t, err)
 	require.Zero(t, new(Groups).Status())
 	new(Groups).OnReload(nil)()
@@ -189,13 +188,6 @@ func TestNilAndEmptyGroupsRefuse(t *testing.T) {
 	require.Nil(t, perm.Groups().At(nil))
 }
 
-func TestSameGroup(t *testing.T) {
-	g := mustGroups(t, GroupConfig{Members: members(Member{User: aliceUser, Group: "ld"}, Member{User: bobUser, Group: "ld"}, Member{User: bobUser, Group: "int"})})
-	require.True(t, g.SameGroup(t.Context(), aliceUser, bobUser, "ld").Allowed)
-	require.False(t, g.SameGroup(t.Context(), aliceUser, bobUser, "int").Allowed)
-	require.Equal(t, "alice", g.SameGroup(t.Context(), bobUser, aliceUser, "int").Left)
-}
-
 var someClasses = Rows([]ClassRow{
 	{"^sip:1[0-9]*@", 1, Origin{Name: "re_grp", Line: 1, Unit: UnitID}},
 	{"EXAMPLE\\.com$", -2, Origin{Name: "re_grp", Line: 2, Unit: UnitID}},
@@ -205,23 +197,23 @@ var someClasses = Rows([]ClassRow{
 
 func TestClasses(t *testing.T) {
 	g := mustGroups(t, GroupConfig{Classes: []ClassSource{someClasses}})
-	require.Equal(t, []ClassID{-2, 3, -2}, slices.Collect(g.Classes(aliceUser)))
-	require.Equal(t, []ClassID{1}, slices.Collect(g.Classes(User{"123", ""})))
-	for c := range g.Classes(aliceUser) {
+	require.Equal(t, []ClassID{-2, 3, -2}, slices.Collect(g.Current().Classes(aliceUser)))
+	require.Equal(t, []ClassID{1}, slices.Collect(g.Current().Classes(User{"123", ""})))
+	for c := range g.Current().Classes(aliceUser) {
 		require.Equal(t, ClassID(-2), c)
 		break
 	}
-	require.Equal(t, `allowed: member (re_grp:id 3) "alice" -> "^sip:alice@"`, g.IsUserInClass(aliceUser, 1, 3).String())
-	require.Equal(t, CauseNotMember, g.IsUserInClass(aliceUser, 1).Cause)
-	require.False(t, g.IsUserInClass(aliceUser).Allowed)
+	require.Equal(t, `allowed: member (re_grp:id 3) "alice" -> "^sip:alice@"`, g.Current().IsUserInClass(aliceUser, 1, 3).String())
+	require.Equal(t, CauseNotMember, g.Current().IsUserInClass(aliceUser, 1).Cause)
+	require.False(t, g.Current().IsUserInClass(aliceUser).Allowed)
 
 	g = mustGroups(t, GroupConfig{Classes: []ClassSource{someClasses}, FirstOnly: true})
-	require.Equal(t, []ClassID{-2}, slices.Collect(g.Classes(aliceUser)))
-	require.False(t, g.IsUserInClass(aliceUser, 3).Allowed, "only the first row counts")
-	require.True(t, g.IsUserInClass(aliceUser, 3, -2).Allowed)
+	require.Equal(t, []ClassID{-2}, slices.Collect(g.Current().Classes(aliceUser)))
+	require.False(t, g.Current().IsUserInClass(aliceUser, 3).Allowed, "only the first row counts")
+	require.True(t, g.Current().IsUserInClass(aliceUser, 3, -2).Allowed)
 }
 
-func verifiedAlice(*sip.Request) (VerifiedUser, bool) {
+func verifiedAlice(Request) (VerifiedUser, bool) {
 	u, err := Verified("alice", "example.com")
 	return u, err == nil
 }
@@ -229,16 +221,16 @@ func verifiedAlice(*sip.Request) (VerifiedUser, bool) {
 func TestGuardChecksTakeAVerifiedUser(t *testing.T) {
 	g := mustGroups(t, GroupConfig{Members: members(Member{User: aliceUser, Group: "ld"}), Classes: []ClassSource{someClasses}})
 	req := inviteOf(t)
-	nobody := func(*sip.Request) (VerifiedUser, bool) { return VerifiedUser{}, false }
-	zero := func(*sip.Request) (VerifiedUser, bool) { return VerifiedUser{}, true }
-	require.True(t, g.Members(verifiedAlice, "int", "ld")(req).Allowed)
-	require.False(t, g.Members(verifiedAlice, "int")(req).Allowed)
-	require.False(t, g.Members(verifiedAlice)(req).Allowed)
-	require.True(t, g.InClass(verifiedAlice, 3)(req).Allowed)
-	require.False(t, g.InClass(verifiedAlice, 4)(req).Allowed)
-	for _, user := range []func(*sip.Request) (VerifiedUser, bool){nil, nobody, zero} {
-		require.False(t, g.Members(user, "ld")(req).Allowed)
-		require.False(t, g.InClass(user, 3)(req).Allowed)
+	nobody := func(Request) (VerifiedUser, bool) { return VerifiedUser{}, false }
+	zero := func(Request) (VerifiedUser, bool) { return VerifiedUser{}, true }
+	require.True(t, g.Members(verifiedAlice, "int", "ld")(RequestOf(req, nil)).Allowed)
+	require.False(t, g.Members(verifiedAlice, "int")(RequestOf(req, nil)).Allowed)
+	require.False(t, g.Members(verifiedAlice)(RequestOf(req, nil)).Allowed)
+	require.True(t, g.InClass(verifiedAlice, 3)(RequestOf(req, nil)).Allowed)
+	require.False(t, g.InClass(verifiedAlice, 4)(RequestOf(req, nil)).Allowed)
+	for _, user := range []func(Request) (VerifiedUser, bool){nil, nobody, zero} {
+		require.False(t, g.Members(user, "ld")(RequestOf(req, nil)).Allowed)
+		require.False(t, g.InClass(user, 3)(RequestOf(req, nil)).Allowed)
 	}
 }
 
@@ -247,7 +239,7 @@ func TestIsUserInDoesNotAllocate(t *testing.T) {
 		g := mustGroups(t, GroupConfig{Members: members(Member{User: aliceUser, Group: "ld", Origin: Origin{Name: "grp", Line: 1}}), IgnoreDomain: ignore})
 		ctx := context.Background()
 		require.Zero(t, testing.AllocsPerRun(100, func() {
-			if !g.IsUserIn(ctx, aliceUser, "ld").Allowed || g.IsUserIn(ctx, bobUser, "ld").Allowed {
+			if !g.Current().IsUserIn(ctx, aliceUser, "ld").Allowed || g.Current().IsUserIn(ctx, bobUser, "ld").Allowed {
 				t.Error("wrong answer")
 			}
 		}))
@@ -274,7 +266,7 @@ func compareGroups(t *testing.T, rows []Member, ignoreDomain bool) {
 	slow := slowGroups{rows, ignoreDomain}
 	for _, m := range rows {
 		for _, n := range rows[:min(len(rows), 50)] {
-			d := g.IsUserIn(t.Context(), User{m.User.Name, n.User.Domain}, n.Group)
+			d := g.Current().IsUserIn(t.Context(), User{m.User.Name, n.User.Domain}, n.Group)
 			want := slow.find(User{m.User.Name, n.User.Domain}, n.Group)
 			if d.Cause == CauseMalformed {
 				continue
@@ -319,13 +311,13 @@ func TestMemberFile(t *testing.T) {
 	fsys := fstest.MapFS{"grp": {Data: []byte("\ufeff# who may call far\r\nalice@example.com\tld  int # alice\r\n\r\n+15551234 ld\n")}}
 	g := mustGroups(t, GroupConfig{Members: []MemberSource{MemberFile{FS: fsys, Name: "grp"}}})
 	require.Equal(t, 3, g.Status().Entries)
-	require.Equal(t, "grp:2", g.IsUserIn(t.Context(), aliceUser, "int").Origin.String())
-	require.True(t, g.IsUserIn(t.Context(), User{"+15551234", ""}, "ld").Allowed)
+	require.Equal(t, "grp:2", g.Current().IsUserIn(t.Context(), aliceUser, "int").Origin.String())
+	require.True(t, g.Current().IsUserIn(t.Context(), User{"+15551234", ""}, "ld").Allowed)
 
 	fsys["grp"] = &fstest.MapFile{Data: []byte("alice@example.com\n  @example.com ld\nbob ld\n")}
 	_, err := g.Reload(t.Context())
 	require.ErrorContains(t, err, "grp:1:18: found end of line, want a group\ngrp:2:3: no user name")
-	require.True(t, g.IsUserIn(t.Context(), aliceUser, "int").Allowed, "the generation in service stays")
+	require.True(t, g.Current().IsUserIn(t.Context(), aliceUser, "int").Allowed, "the generation in service stays")
 
 	delete(fsys, "grp")
 	_, err = g.Reload(t.Context())
@@ -337,8 +329,8 @@ func TestMemberFile(t *testing.T) {
 func TestClassFile(t *testing.T) {
 	fsys := fstest.MapFS{"re": {Data: []byte("# classes\n\n10  ^sip:1[0-9]* # not a comment$ \n-1\t^sip:alice@\n")}}
 	g := mustGroups(t, GroupConfig{Classes: []ClassSource{ClassFile{FS: fsys, Name: "re"}}})
-	require.Equal(t, []ClassID{-1}, slices.Collect(g.Classes(aliceUser)))
-	require.Equal(t, "re:3:5", g.Explain(t.Context(), aliceUser, "").Steps[0].Origin.String())
+	require.Equal(t, []ClassID{-1}, slices.Collect(g.Current().Classes(aliceUser)))
+	require.Equal(t, "re:3:5", g.Current().Explain(t.Context(), aliceUser, "").Steps[0].Origin.String())
 
 	fsys["re"] = &fstest.MapFile{Data: []byte("x ^sip:\n1\n2 ^sip:[0-9\n3  a\\d\n")}
 	_, err := g.Reload(t.Context())
@@ -356,12 +348,12 @@ func TestSQLMembers(t *testing.T) {
 		[]any{int64(4), []byte("bob  "), "example.com", "ld"}, []any{int64(3), "alice", "example.com", "ld   "})
 	for _, src := range []SQLMembers{membersOf(db), {SQL: SQL{DB: db.SQL(), IDCol: "id", Table: "grp"}}} {
 		g := mustGroups(t, GroupConfig{Members: []MemberSource{src}})
-		require.Equal(t, "grp:id 3", g.IsUserIn(t.Context(), aliceUser, "ld").Origin.String())
-		require.True(t, g.IsUserIn(t.Context(), bobUser, "ld").Allowed)
+		require.Equal(t, "grp:id 3", g.Current().IsUserIn(t.Context(), aliceUser, "ld").Origin.String())
+		require.True(t, g.Current().IsUserIn(t.Context(), bobUser, "ld").Allowed)
 	}
 	src := SQLMembers{SQL: SQL{DB: db.SQL()}, DomainCol: NoColumn}
 	g := mustGroups(t, GroupConfig{Members: []MemberSource{src}, IgnoreDomain: true})
-	require.Equal(t, "grp:row 2", g.IsUserIn(t.Context(), aliceUser, "ld").Origin.String())
+	require.Equal(t, "grp:row 2", g.Current().IsUserIn(t.Context(), aliceUser, "ld").Origin.String())
 
 	db.Set("grp", []string{"id", "username", "domain", "grp"},
 		[]any{int64(1), nil, "example.com", "ld"}, []any{int64(2), "alice", 1.5, nil})
@@ -378,7 +370,7 @@ func TestSQLClasses(t *testing.T) {
 	var report ReloadReport
 	g := mustGroups(t, GroupConfig{Classes: []ClassSource{SQLClasses{SQL: SQL{DB: db.SQL(), IDCol: "id"}}}})
 	g.OnReload(func(r ReloadReport) { report = r })
-	require.Equal(t, []ClassID{1, -7}, slices.Collect(g.Classes(aliceUser)))
+	require.Equal(t, []ClassID{1, -7}, slices.Collect(g.Current().Classes(aliceUser)))
 
 	db.Set("re_grp", columns, []any{int64(2), "alice", int64(9)}, []any{int64(1), "", int64(1)})
 	_, err := g.Reload(t.Context())
@@ -398,7 +390,7 @@ func TestSQLClasses(t *testing.T) {
 	} {
 		require.ErrorContains(t, err, want)
 	}
-	require.Equal(t, []ClassID{1, 9}, slices.Collect(g.Classes(aliceUser)), "the generation in service stays")
+	require.Equal(t, []ClassID{1, 9}, slices.Collect(g.Current().Classes(aliceUser)), "the generation in service stays")
 
 	down := errors.New("down")
 	db.FailAfter(1, down)
@@ -446,22 +438,22 @@ func TestLive(t *testing.T) {
 		[]any{int64(1), "alice", "example.com", "ld"}, []any{int64(2), "alice", "example.org", "int"})
 	g := mustGroups(t, GroupConfig{Live: membersOf(db), LiveTimeout: 20 * time.Millisecond})
 	before := db.Queries()
-	require.Equal(t, `allowed: member (grp:id 1) "alice" -> "ld"`, g.IsUserIn(t.Context(), aliceUser, "ld").String())
+	require.Equal(t, `allowed: member (grp:id 1) "alice" -> "ld"`, g.Current().IsUserIn(t.Context(), aliceUser, "ld").String())
 	require.Equal(t, 1, db.Queries()-before, "one query a check")
-	require.Equal(t, CauseNotMember, g.IsUserIn(t.Context(), aliceUser, "int").Cause)
-	groups, err := g.GroupsOf(t.Context(), aliceUser)
+	require.Equal(t, CauseNotMember, g.Current().IsUserIn(t.Context(), aliceUser, "int").Cause)
+	groups, err := g.Current().GroupsOf(t.Context(), aliceUser)
 	require.NoError(t, err)
 	require.Equal(t, []string{"ld"}, groups)
 
 	byName := mustGroups(t, GroupConfig{Live: membersOf(db), IgnoreDomain: true})
-	require.True(t, byName.IsUserIn(t.Context(), User{"alice", "x"}, "int").Allowed)
-	groups, err = byName.GroupsOf(t.Context(), aliceUser)
+	require.True(t, byName.Current().IsUserIn(t.Context(), User{"alice", "x"}, "int").Allowed)
+	groups, err = byName.Current().GroupsOf(t.Context(), aliceUser)
 	require.NoError(t, err)
 	require.Equal(t, []string{"ld", "int"}, groups)
 
 	db.Set("grp", []string{"id", "username", "domain", "grp"}, []any{int64(9), "bob", "example.com", "ld"})
-	require.False(t, g.IsUserIn(t.Context(), aliceUser, "ld").Allowed, "no reload is needed")
-	require.True(t, g.IsUserIn(t.Context(), bobUser, "ld").Allowed)
+	require.False(t, g.Current().IsUserIn(t.Context(), aliceUser, "ld").Allowed, "no reload is needed")
+	require.True(t, g.Current().IsUserIn(t.Context(), bobUser, "ld").Allowed)
 }
 
 // A table without domains holds users without one, asked live or not.
@@ -471,13 +463,13 @@ func TestLiveWithoutDomainColumn(t *testing.T) {
 	src := SQLMembers{SQL: SQL{DB: db.SQL()}, DomainCol: NoColumn}
 	for name, cfg := range map[string]GroupConfig{"cached": {Members: []MemberSource{src}}, "live": {Live: src}} {
 		g := mustGroups(t, cfg)
-		require.True(t, g.IsUserIn(t.Context(), User{Name: "alice"}, "ld").Allowed, name)
-		require.Equal(t, CauseNotMember, g.IsUserIn(t.Context(), aliceUser, "ld").Cause, name)
-		groups, err := g.GroupsOf(t.Context(), aliceUser)
+		require.True(t, g.Current().IsUserIn(t.Context(), User{Name: "alice"}, "ld").Allowed, name)
+		require.Equal(t, CauseNotMember, g.Current().IsUserIn(t.Context(), aliceUser, "ld").Cause, name)
+		groups, err := g.Current().GroupsOf(t.Context(), aliceUser)
 		require.NoError(t, err, name)
 		require.Empty(t, groups, name)
 		cfg.IgnoreDomain = true
-		require.True(t, mustGroups(t, cfg).IsUserIn(t.Context(), aliceUser, "ld").Allowed, name)
+		require.True(t, mustGroups(t, cfg).Current().IsUserIn(t.Context(), aliceUser, "ld").Allowed, name)
 	}
 }
 
@@ -493,13 +485,13 @@ func (everybody) GroupsOf(context.Context, User, bool) ([]string, error) { retur
 
 func TestLiveAnswersThatComeTooLateRefuse(t *testing.T) {
 	g := mustGroups(t, GroupConfig{Live: everybody(0)})
-	require.True(t, g.IsUserIn(t.Context(), aliceUser, "ld").Allowed)
+	require.True(t, g.Current().IsUserIn(t.Context(), aliceUser, "ld").Allowed)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	require.Equal(t, CauseError, g.IsUserIn(ctx, aliceUser, "ld").Cause)
+	require.Equal(t, CauseError, g.Current().IsUserIn(ctx, aliceUser, "ld").Cause)
 	ctx, cancel = context.WithTimeout(t.Context(), 10*time.Millisecond)
 	defer cancel()
-	d := mustGroups(t, GroupConfig{Live: everybody(30 * time.Millisecond)}).IsUserIn(ctx, aliceUser, "ld")
+	d := mustGroups(t, GroupConfig{Live: everybody(30 * time.Millisecond)}).Current().IsUserIn(ctx, aliceUser, "ld")
 	require.False(t, d.Allowed)
 	require.Equal(t, CauseError, d.Cause)
 }
@@ -509,13 +501,13 @@ func TestLiveErrorsRefuse(t *testing.T) {
 	db.Set("grp", []string{"id", "username", "domain", "grp"}, []any{int64(1), "alice", "example.com", "ld"})
 	g := mustGroups(t, GroupConfig{Live: membersOf(db), LiveTimeout: 20 * time.Millisecond})
 	refuses := func(ctx context.Context, why string) {
-		d := g.IsUserIn(ctx, aliceUser, "ld")
+		d := g.Current().IsUserIn(ctx, aliceUser, "ld")
 		require.False(t, d.Allowed)
 		require.Equal(t, CauseError, d.Cause)
 		require.Contains(t, d.Info, why)
-		_, err := g.GroupsOf(ctx, aliceUser)
+		_, err := g.Current().GroupsOf(ctx, aliceUser)
 		require.ErrorContains(t, err, why)
-		require.Contains(t, g.Explain(ctx, aliceUser, "ld").String(), why)
+		require.Contains(t, g.Current().Explain(ctx, aliceUser, "ld").String(), why)
 	}
 	db.Fail(errors.New("down"))
 	refuses(t.Context(), "down")
@@ -531,7 +523,7 @@ func TestLiveErrorsRefuse(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	refuses(ctx, "canceled")
-	require.True(t, g.IsUserIn(t.Context(), aliceUser, "ld").Allowed)
+	require.True(t, g.Current().IsUserIn(t.Context(), aliceUser, "ld").Allowed)
 }
 
 func TestGroupsFromSequences(t *testing.T) {
@@ -549,12 +541,12 @@ func TestGroupsFromSequences(t *testing.T) {
 			return func(yield func(ClassRow, error) bool) { yield(ClassRow{Expression: "alice", Class: 5}, nil) }
 		})},
 	})
-	require.True(t, g.IsUserIn(t.Context(), aliceUser, "ld").Allowed)
-	require.Equal(t, []ClassID{5}, slices.Collect(g.Classes(aliceUser)))
+	require.True(t, g.Current().IsUserIn(t.Context(), aliceUser, "ld").Allowed)
+	require.Equal(t, []ClassID{5}, slices.Collect(g.Current().Classes(aliceUser)))
 	after = fail
 	_, err := g.Reload(t.Context())
 	require.ErrorIs(t, err, fail)
-	require.True(t, g.IsUserIn(t.Context(), aliceUser, "ld").Allowed)
+	require.True(t, g.Current().IsUserIn(t.Context(), aliceUser, "ld").Allowed)
 }
 
 func TestExplainGroups(t *testing.T) {
@@ -569,7 +561,7 @@ func TestExplainGroups(t *testing.T) {
 		`  + re_grp:id 2 class -2 "EXAMPLE\\.com$" ~ "sip:alice@example.com"`,
 		`  + re_grp:id 3 class 3 "^sip:alice@" ~ "sip:alice@example.com"`,
 		`  + re_grp:id 4 class -2 "alice" ~ "sip:alice@example.com"`,
-	}, "\n"), g.Explain(t.Context(), aliceUser, "ld").String())
+	}, "\n"), g.Current().Explain(t.Context(), aliceUser, "ld").String())
 }
 
 func TestRunReloadsGroups(t *testing.T) {
@@ -582,11 +574,11 @@ func TestRunReloadsGroups(t *testing.T) {
 	defer cancel()
 	go perm.Run(ctx, RunConfig{Interval: 5 * time.Millisecond, Settle: time.Millisecond})
 	l.write("grp", "bob@example.com ld\n")
-	require.Eventually(t, func() bool { return g.IsUserIn(ctx, bobUser, "ld").Allowed }, 5*time.Second, time.Millisecond)
-	require.False(t, g.IsUserIn(ctx, aliceUser, "ld").Allowed)
+	require.Eventually(t, func() bool { return g.Current().IsUserIn(ctx, bobUser, "ld").Allowed }, 5*time.Second, time.Millisecond)
+	require.False(t, g.Current().IsUserIn(ctx, aliceUser, "ld").Allowed)
 }
 
-func ExampleGroups_IsUserIn() {
+func ExampleGroupTable_IsUserIn() {
 	groups, err := NewGroups(context.Background(), GroupConfig{Members: []MemberSource{Rows([]Member{
 		{User: User{"alice", "example.com"}, Group: "ld", Origin: Origin{Name: "grp", Line: 1, Unit: UnitRow}},
 	}...)}})
@@ -594,19 +586,19 @@ func ExampleGroups_IsUserIn() {
 		fmt.Println(err)
 		return
 	}
-	caller, err := ParseUser("sip:alice@example.com")
+	caller, err := parseUser("sip:alice@example.com")
 	if err != nil {
 		fmt.Println(err)
 		return
 	}
-	fmt.Println(groups.IsUserIn(context.Background(), caller.User(), "ld"))
-	fmt.Println(groups.IsUserIn(context.Background(), caller.User(), "int"))
+	fmt.Println(groups.Current().IsUserIn(context.Background(), caller.User(), "ld"))
+	fmt.Println(groups.Current().IsUserIn(context.Background(), caller.User(), "int"))
 	// Output:
 	// allowed: member (grp:row 1) "alice" -> "ld"
 	// refused: not a member "alice" -> "int"
 }
 
-func ExampleGroups_Classes() {
+func ExampleGroupTable_Classes() {
 	groups, err := NewGroups(context.Background(), GroupConfig{Classes: []ClassSource{Rows([]ClassRow{
 		{Expression: `^sip:1[0-9]{3}@`, Class: 10},
 		{Expression: `@example\.com$`, Class: -1},
@@ -615,31 +607,14 @@ func ExampleGroups_Classes() {
 		fmt.Println(err)
 		return
 	}
-	for class := range groups.Classes(User{"1234", "example.com"}) {
+	for class := range groups.Current().Classes(User{"1234", "example.com"}) {
 		fmt.Println(class)
 	}
-	fmt.Println(groups.IsUserInClass(User{"alice", "example.com"}, 10).Allowed)
+	fmt.Println(groups.Current().IsUserInClass(User{"alice", "example.com"}, 10).Allowed)
 	// Output:
 	// 10
 	// -1
 	// false
-}
-
-func ExampleGroups_SameGroup() {
-	groups, err := NewGroups(context.Background(), GroupConfig{Members: []MemberSource{MemberFile{
-		FS:   fstest.MapFS{"groups": {Data: []byte("alice@example.com sales\nbob@example.com sales ld\n")}},
-		Name: "groups",
-	}}})
-	if err != nil {
-		fmt.Println(err)
-		return
-	}
-	alice, bob := User{"alice", "example.com"}, User{"bob", "example.com"}
-	fmt.Println(groups.SameGroup(context.Background(), alice, bob, "sales").Allowed)
-	fmt.Println(groups.GroupsOf(context.Background(), bob))
-	// Output:
-	// true
-	// [sales ld] <nil>
 }
 
 func ExampleGroups_Members() {
@@ -651,13 +626,21 @@ func ExampleGroups_Members() {
 		return
 	}
 	// An application keeps what it has verified beside the request.
-	verified := func(*sip.Request) (VerifiedUser, bool) {
+	verified := func(Request) (VerifiedUser, bool) {
 		u, err := Verified("alice", "example.com")
 		return u, err == nil
 	}
 	check := groups.Members(verified, "ld")
-	fmt.Println(check(sip.NewRequest(sip.INVITE, sip.Uri{Scheme: "sip", User: "0044", Host: "example.com"})).Allowed)
+	fmt.Println(check(Request{Request: sip.NewRequest(sip.INVITE, sip.Uri{Scheme: "sip", User: "0044", Host: "example.com"})}).Allowed)
 	// Output: true
 }
 
 func membersOf(db *fakedb.DB) SQLMembers { return SQLMembers{SQL: SQL{DB: db.SQL(), IDCol: "id"}} }
+
+func parseUser(uri string) (ClaimedUser, error) {
+	var u sip.Uri
+	if err := sip.ParseUri(uri, &u); err != nil {
+		return ClaimedUser{}, err
+	}
+	return UserOf(u)
+}

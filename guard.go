@@ -2,8 +2,11 @@ package sipacl
 
 import (
 	"errors"
+	"fmt"
 	"hash/maphash"
+	"maps"
 	"net"
+	"net/netip"
 	"slices"
 	"strconv"
 
@@ -11,81 +14,371 @@ import (
 	"github.com/emiago/sipgo/sip"
 )
 
-// Check decides one request. The method values and results of this package
-// that have this type can be given to [Guard].
-type Check = func(req *sip.Request) Decision
+// Check decides one request. Every function and method of this package with
+// this shape can be given to [AllOf], [AnyOf], [ByMethod] and [Guard].
+type Check = func(r Request) Decision
 
-// Middleware wraps a request handler. It is an alias of the function type that
-// sipgo applications use and that diago's server option takes.
-type Middleware = func(next sipgo.RequestHandler) sipgo.RequestHandler
-
-// AllOf allows what every check allows, and gives the first refusal or the
-// last decision. Without checks it refuses.
+// AllOf allows what every check allows. It gives the first refusal, or else
+// the last decision with the address row (Group, Prefix, Info) that an earlier
+// check found, if the last has none: the handler learns who was let in.
+// Without checks, and where one is nil, it refuses.
 func AllOf(checks ...Check) Check {
 	checks = slices.Clone(checks)
-	return func(req *sip.Request) (d Decision) {
+	return func(r Request) (d Decision) {
+		var row addressMatch
 		for _, c := range checks {
 			if c == nil {
-				return Decision{}
+				return Decision{Source: r.Source}
 			}
-			if d = c(req); !d.Allowed {
-				return d
+			if d = c(r); !d.Allowed {
+				break
 			}
+			row.keep(&d)
+		}
+		row.give(&d)
+		if !d.Source.Addr.IsValid() {
+			d.Source = r.Source
 		}
 		return d
 	}
 }
 
-// AnyOf allows what some check allows, and gives the first decision that does
-// or the last refusal. Without checks it refuses.
+// addressMatch is the address row of a decision.
+type addressMatch struct {
+	found  bool
+	group  GroupID
+	prefix netip.Prefix
+	info   string
+}
+
+func (m *addressMatch) keep(d *Decision) {
+	if d.Cause == CauseAddress {
+		*m = addressMatch{true, d.Group, d.Prefix, d.Info}
+	}
+}
+
+// give completes a decision that names no address row.
+func (m *addressMatch) give(d *Decision) {
+	if !m.found || !d.Allowed || d.Cause == CauseAddress || d.Prefix.IsValid() {
+		return
+	}
+	d.Group, d.Prefix = m.group, m.prefix
+	if d.Info == "" {
+		d.Info = m.info
+	}
+}
+
+// AnyOf allows what some check allows. It gives the first decision that does,
+// or else the last refusal that names a row or rule, or else the last one.
+// Without checks it refuses; a nil check refuses.
 func AnyOf(checks ...Check) Check {
 	checks = slices.Clone(checks)
-	return func(req *sip.Request) (d Decision) {
+	return func(r Request) Decision {
+		useful := Decision{Source: r.Source}
 		for _, c := range checks {
 			if c == nil {
 				continue
 			}
-			if d = c(req); d.Allowed {
+			d := c(r)
+			if d.Allowed {
 				return d
 			}
+			if d.Origin != (Origin{}) || useful.Origin == (Origin{}) {
+				useful = d
+			}
 		}
-		return d
+		return useful
+	}
+}
+
+// ByMethod asks the check of the request's method. A method that is not
+// listed, and what is no SIP request yet, is refused.
+func ByMethod(checks map[sip.RequestMethod]Check) Check {
+	checks = maps.Clone(checks)
+	return func(r Request) Decision {
+		if c := checks[r.method()]; c != nil && r.Request != nil {
+			return c(r)
+		}
+		return Decision{Source: r.Source, Info: "the method is not listed"}
+	}
+}
+
+// GuardConfig says what a [Guard] lets through and what becomes of the rest.
+// The zero GuardConfig refuses everything, with 403.
+type GuardConfig struct {
+	// Check decides requests, at handlers; nil refuses.
+	Check Check
+
+	// Peers decides before the parser, at Filter, Listener and PacketConn,
+	// from Source and Local alone; nil refuses. Handlers do not ask it.
+	// Responses come through these gates too: the peers that this server
+	// calls must pass as well.
+	Peers Check
+
+	// Reject answers a request that is refused; nil is
+	// RespondOnce(403, "Forbidden").
+	Reject Reject
+
+	// Observe hears of every decision, at every gate, before it takes effect.
+	// It may be nil.
+	Observe func(Event)
+
+	// Permissions, if set, has all checks about one request read one snapshot.
+	Permissions *Permissions
+}
+
+// Event is one decision of a [Guard]. Fields may be added.
+type Event struct {
+	Gate     Gate
+	Request  Request // without a message at GateBytes and GateConn
+	Decision Decision
+}
+
+// Gate says where a [Guard] decided.
+type Gate uint8
+
+// The gates.
+const (
+	GateHandler Gate = iota // Wrap, Handle and Decide
+	GateBytes               // Filter and PacketConn: nothing is parsed
+	GateConn                // Listener: no byte is read
+)
+
+// String gives "handler", "bytes" or "conn".
+func (g Gate) String() string {
+	switch g {
+	case GateHandler:
+		return "handler"
+	case GateBytes:
+		return "bytes"
+	case GateConn:
+		return "conn"
+	}
+	return "gate " + strconv.Itoa(int(g))
+}
+
+// Guard stands at every gate of one server: handlers, bytes, connections. All
+// of them share its policy, its observer and its snapshots. It is immutable and
+// safe for concurrent use; a nil Guard refuses everything.
+//
+// A CANCEL that meets its INVITE transaction, a message that does not parse
+// and a copy of a request never reach a handler; only Filter, Listener and
+// PacketConn see those.
+type Guard struct{ cfg GuardConfig }
+
+// NewGuard returns the guard of cfg.
+func NewGuard(cfg GuardConfig) *Guard {
+	if cfg.Reject == nil {
+		cfg.Reject = RespondOnce(sip.StatusForbidden, "Forbidden")
+	}
+	return &Guard{cfg}
+}
+
+// With returns a guard that asks another check of requests and is like g
+// otherwise.
+func (g *Guard) With(check Check) *Guard {
+	if g == nil {
+		return nil
+	}
+	next := *g
+	next.cfg.Check = check
+	return &next
+}
+
+// Decide asks Check and observes, and enforces nothing: for other SIP stacks,
+// and as a part of another policy. It is a [Check].
+func (g *Guard) Decide(r Request) Decision {
+	if g == nil {
+		return Decision{Source: r.Source}
+	}
+	return g.ask(g.cfg.Check, GateHandler, g.pinned(r))
+}
+
+// pinned is r with the snapshot that its checks read.
+func (g *Guard) pinned(r Request) Request {
+	if r.at == nil && g.cfg.Permissions != nil {
+		r.at = g.cfg.Permissions.Snapshot()
+	}
+	return r
+}
+
+// ask decides and observes.
+func (g *Guard) ask(check Check, gate Gate, r Request) (d Decision) {
+	if d.Source = r.Source; check != nil {
+		d = check(r)
+	}
+	if g.cfg.Observe != nil {
+		g.cfg.Observe(Event{gate, r, d})
+	}
+	return d
+}
+
+// Wrap calls next only for requests that are allowed. Wrap every handler, those
+// of OnAck and OnNoRoute too: sipgo has no hook for the whole server. g.Wrap
+// is a middleware of sipgo and diago.
+func (g *Guard) Wrap(next sipgo.RequestHandler) sipgo.RequestHandler {
+	return func(req *sip.Request, tx sip.ServerTransaction) {
+		if g.admits(req, tx) {
+			next(req, tx)
+		}
+	}
+}
+
+// admits decides about a request and answers it if it is refused. It has
+// returned before the handler runs, so that its frame takes no stack from it.
+//
+//go:noinline
+func (g *Guard) admits(req *sip.Request, tx sip.ServerTransaction) bool {
+	_, d := g.decide(req, tx)
+	return d.Allowed
+}
+
+func (g *Guard) decide(req *sip.Request, tx sip.ServerTransaction) (r Request, d Decision) {
+	if g == nil {
+		return r, d
+	}
+	r = g.pinned(RequestOf(req, tx))
+	if d = g.ask(g.cfg.Check, GateHandler, r); !d.Allowed && r.method() != sip.ACK {
+		g.cfg.Reject(r, tx, d)
+	}
+	return r, d
+}
+
+// Handler is a request handler that learns what was decided, and why: which
+// row let the caller in is in d.Group and d.Info.
+type Handler func(r Request, tx sip.ServerTransaction, d Decision)
+
+// Handle is Wrap for a [Handler]. With GuardConfig.Permissions, further
+// questions about r are answered from the snapshot that the decision was made
+// from.
+func (g *Guard) Handle(next Handler) sipgo.RequestHandler {
+	return func(req *sip.Request, tx sip.ServerTransaction) {
+		if r, d := g.decide(req, tx); d.Allowed {
+			next(r, tx, d)
+		}
+	}
+}
+
+var errRefused = errors.New("sipacl: source refused")
+
+// Filter drops what Peers refuses before it is parsed. Give it to
+// sip.WithTransportLayerReadFilter.
+//
+// On a datagram transport the bytes vanish; the filter never returns an error
+// there, because sipgo ends the listener on one. On a stream transport it
+// does, which closes that connection.
+func (g *Guard) Filter() sip.TransportReadFilter {
+	return func(info sip.TransportReadProps, data []byte) ([]byte, error) {
+		if g.peer(GateBytes, info.RemoteAddr, info.LocalAddr, info.Transport) {
+			return data, nil
+		}
+		switch p, _ := ParseProto(info.Transport); p {
+		case ProtoTCP, ProtoTLS, ProtoWS, ProtoWSS:
+			return nil, errRefused
+		}
+		return nil, nil
+	}
+}
+
+// peer decides about the far end of a socket.
+func (g *Guard) peer(gate Gate, remote, local net.Addr, transport string) bool {
+	if g == nil {
+		return false
+	}
+	source, err := SourceFromAddr(remote, transport)
+	if err != nil {
+		return g.ask(func(Request) Decision { return noSource() }, gate, Request{}).Allowed
+	}
+	return g.ask(g.cfg.Peers, gate, g.pinned(Request{Source: source, Local: addrPortOf(local)})).Allowed
+}
+
+// Listener returns a listener that closes connections that Peers refuses as
+// they are accepted, before any TLS or WebSocket handshake: wrap the TCP
+// listener, inside tls.NewListener. It works with every SIP stack. transport
+// is the protocol that rows are compared with: tcp, tls, ws or wss. Any other
+// panics: it would refuse every connection without a word.
+func (g *Guard) Listener(l net.Listener, transport string) net.Listener {
+	switch p, _ := ParseProto(transport); p {
+	case ProtoTCP, ProtoTLS, ProtoWS, ProtoWSS:
+		return &listener{l, g, transport}
+	}
+	panic(fmt.Sprintf("sipacl: listener of transport %q: want tcp, tls, ws or wss", transport))
+}
+
+type listener struct {
+	net.Listener
+	guard     *Guard
+	transport string
+}
+
+// Accept returns the next connection from a source that is allowed.
+func (l *listener) Accept() (net.Conn, error) {
+	for {
+		c, err := l.Listener.Accept()
+		if err != nil {
+			return nil, err
+		}
+		if l.guard.peer(GateConn, c.RemoteAddr(), c.LocalAddr(), l.transport) {
+			return c, nil
+		}
+		if t, ok := c.(*net.TCPConn); ok {
+			_ = t.SetLinger(0) // a scanner leaves no TIME_WAIT behind
+		}
+		_ = c.Close()
+	}
+}
+
+// PacketConn returns a packet connection that skips datagrams that Peers
+// refuses. It works with every SIP stack.
+func (g *Guard) PacketConn(c net.PacketConn) net.PacketConn { return &packetConn{c, g} }
+
+type packetConn struct {
+	net.PacketConn
+	guard *Guard
+}
+
+// ReadFrom reads the next datagram from a source that is allowed.
+func (c *packetConn) ReadFrom(p []byte) (int, net.Addr, error) {
+	for {
+		n, addr, err := c.PacketConn.ReadFrom(p)
+		if err != nil || c.guard.peer(GateBytes, addr, c.LocalAddr(), "udp") {
+			return n, addr, err
+		}
 	}
 }
 
 // Reject answers, or does not answer, a request that was refused. It is never
 // called for an ACK, to which nothing may be sent (RFC 3261 section 17).
-type Reject func(req *sip.Request, tx sip.ServerTransaction, d Decision)
+type Reject func(r Request, tx sip.ServerTransaction, d Decision)
 
 // Respond answers through the transaction, as sipgo's handlers do. Over UDP
 // the response to an INVITE is repeated until its ACK comes: eleven datagrams
 // in 32 seconds, towards an address that may be forged. In front of the open
 // Internet prefer [RespondOnce] or [Drop].
 func Respond(code int, reason string) Reject {
-	return func(req *sip.Request, tx sip.ServerTransaction, _ Decision) {
+	return func(r Request, tx sip.ServerTransaction, _ Decision) {
 		// What cannot be sent is lost as on the network; the peer repeats.
-		_ = tx.Respond(sip.NewResponseFromRequest(req, code, reason, nil))
+		_ = tx.Respond(sip.NewResponseFromRequest(r.Request, code, reason, nil))
 	}
 }
 
-// ResponseWriter is the stateless side of *sipgo.Server.
-type ResponseWriter interface {
-	WriteResponse(r *sip.Response) error
-}
-
 // RespondOnce answers each copy of a request with one response and keeps no
-// transaction: sl_send_reply. The To tag is made from the request, so that
-// copies get the same answer (RFC 3261 section 8.2.7), and from a secret, so
-// that nobody else can make it. Guard OnAck too, or sipgo answers the ACK
-// with 405; see [AbsorbAck]. w must not be nil.
-func RespondOnce(w ResponseWriter, code int, reason string) Reject {
+// retransmission, as sl_send_reply does: one datagram in, one out. It is the
+// default. The To tag is made from the request, so that copies get the same
+// answer (RFC 3261 section 8.2.7), and from a secret, so that nobody else can
+// make it. Guard OnAck too, or sipgo answers the ACK with 405.
+func RespondOnce(code int, reason string) Reject {
 	seed := maphash.MakeSeed()
-	return func(req *sip.Request, _ sip.ServerTransaction, _ Decision) {
-		res := sip.NewResponseFromRequest(req, code, reason, nil)
-		if to := res.To(); to != nil && !hasTag(req) {
-			to.Params.Add("tag", stableTag(seed, req))
+	return func(r Request, tx sip.ServerTransaction, _ Decision) {
+		res := sip.NewResponseFromRequest(r.Request, code, reason, nil)
+		if to := res.To(); to != nil && !hasTag(r.Request) {
+			to.Params.Add("tag", stableTag(seed, r.Request))
 		}
-		_ = w.WriteResponse(res)
+		if server, ok := tx.(*sip.ServerTx); ok && server != nil {
+			_ = server.Connection().WriteMsg(res)
+		} else if tx != nil {
+			_ = tx.Respond(res) // a transaction of the application's own
+		}
 	}
 }
 
@@ -119,136 +412,4 @@ func stableTag(seed maphash.Seed, req *sip.Request) string {
 
 // Drop answers nothing. The decision must be made within 200 ms of arrival:
 // after that sipgo sends 100 Trying to an INVITE by itself.
-func Drop() Reject { return func(*sip.Request, sip.ServerTransaction, Decision) {} }
-
-// GuardConfig says what a [Guard] lets through and what becomes of the rest.
-// The zero GuardConfig refuses everything, with 403.
-type GuardConfig struct {
-	Check   Check                              // nil refuses
-	Reject  Reject                             // nil: Respond(403, "Forbidden")
-	Observe func(req *sip.Request, d Decision) // told of every decision before it takes effect; may be nil
-}
-
-// Guard calls the next handler only for requests that cfg.Check allows. Wrap
-// every handler with it, those of OnAck and OnNoRoute too: sipgo has no hook
-// for the whole server.
-//
-// A CANCEL that meets its INVITE transaction, a message that does not parse
-// and a copy of a request never reach a handler; only [ReadFilter],
-// [NewListener] and [NewPacketConn] see those.
-func Guard(cfg GuardConfig) Middleware {
-	if cfg.Check == nil {
-		cfg.Check = AllOf()
-	}
-	if cfg.Reject == nil {
-		cfg.Reject = Respond(sip.StatusForbidden, "Forbidden")
-	}
-	return func(next sipgo.RequestHandler) sipgo.RequestHandler {
-		return func(req *sip.Request, tx sip.ServerTransaction) {
-			d := cfg.Check(req)
-			if cfg.Observe != nil {
-				cfg.Observe(req, d)
-			}
-			switch {
-			case d.Allowed:
-				next(req, tx)
-			case !req.IsAck():
-				cfg.Reject(req, tx, d)
-			}
-		}
-	}
-}
-
-// Chain composes middlewares; the first is the outermost.
-func Chain(middlewares ...Middleware) Middleware {
-	return func(next sipgo.RequestHandler) sipgo.RequestHandler {
-		for i := len(middlewares) - 1; i >= 0; i-- {
-			next = middlewares[i](next)
-		}
-		return next
-	}
-}
-
-// AbsorbAck is a handler that does nothing. Register it with OnAck where no
-// ACK is expected, so that sipgo's own does not answer it with 405.
-func AbsorbAck(*sip.Request, sip.ServerTransaction) {}
-
-var errRefused = errors.New("sipacl: source refused")
-
-// ReadFilter returns a filter for sip.WithTransportLayerReadFilter that drops
-// what comes from refused sources before it is parsed: see [Partition.Allow].
-// A nil allow refuses everything. Responses are messages too: the peers that
-// this server calls must be in the table as well.
-//
-// On a datagram transport the bytes vanish; the filter never returns an error
-// there, because sipgo ends the listener on one. On a stream transport it
-// does, which closes that connection.
-func ReadFilter(allow func(Source) bool) sip.TransportReadFilter {
-	return func(info sip.TransportReadProps, data []byte) ([]byte, error) {
-		s, err := SourceFromAddr(info.RemoteAddr, info.Transport)
-		if err == nil && allow != nil && allow(s) {
-			return data, nil
-		}
-		switch p, _ := ParseProto(info.Transport); p {
-		case ProtoTCP, ProtoTLS, ProtoWS, ProtoWSS:
-			return nil, errRefused
-		}
-		return nil, nil
-	}
-}
-
-// NewListener returns a listener that closes connections from refused sources
-// as they are accepted, before any TLS or WebSocket handshake: wrap the TCP
-// listener, inside tls.NewListener. It works with every SIP stack. transport
-// is the protocol that rows are compared with: tcp, tls, ws or wss. A nil
-// allow refuses everything.
-func NewListener(l net.Listener, transport string, allow func(Source) bool) net.Listener {
-	return &listener{l, transport, allow}
-}
-
-type listener struct {
-	net.Listener
-	transport string
-	allow     func(Source) bool
-}
-
-// Accept returns the next connection from a source that is allowed.
-func (l *listener) Accept() (net.Conn, error) {
-	for {
-		c, err := l.Listener.Accept()
-		if err != nil {
-			return nil, err
-		}
-		if s, err := SourceFromAddr(c.RemoteAddr(), l.transport); err == nil && l.allow != nil && l.allow(s) {
-			return c, nil
-		}
-		if t, ok := c.(*net.TCPConn); ok {
-			_ = t.SetLinger(0) // a scanner leaves no TIME_WAIT behind
-		}
-		_ = c.Close()
-	}
-}
-
-// NewPacketConn returns a packet connection that skips datagrams from refused
-// sources. It works with every SIP stack. A nil allow refuses everything.
-func NewPacketConn(c net.PacketConn, allow func(Source) bool) net.PacketConn {
-	return &packetConn{c, allow}
-}
-
-type packetConn struct {
-	net.PacketConn
-	allow func(Source) bool
-}
-
-// ReadFrom reads the next datagram from a source that is allowed.
-func (c *packetConn) ReadFrom(p []byte) (int, net.Addr, error) {
-	for {
-		n, addr, err := c.PacketConn.ReadFrom(p)
-		if err != nil {
-			return n, addr, err
-		}
-		if s, err := SourceFromAddr(addr, "udp"); err == nil && c.allow != nil && c.allow(s) {
-			return n, addr, nil
-		}
-	}
-}
+func Drop() Reject { return func(Request, sip.ServerTransaction, Decision) {} }

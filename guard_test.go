@@ -2,7 +2,6 @@ package sipacl
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -29,12 +28,18 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// diago.WithServerRequestMiddleware takes this type; Guard's result is of it
-// without a conversion.
-var _ func(func(next sipgo.RequestHandler) sipgo.RequestHandler) = func(Middleware) {}
+// diago.WithServerRequestMiddleware takes this type; Guard.Wrap is of it without
+// a conversion.
+var _ middleware = new(Guard).Wrap
+
+type middleware = func(next sipgo.RequestHandler) sipgo.RequestHandler
 
 // And the method values and results of the package are checks.
-var _ = []Check{new(Partition).Sources(), new(Partition).AnySource(), AllOf(), AnyOf()}
+var _ = []Check{
+	Partition{}.Sources(), Partition{}.AnySource(), Partition{}.SourceGroup, AllOf(), AnyOf(), ByMethod(nil), new(Guard).Decide,
+	Rules{}.Routing(), Rules{}.AllowRegister, Rules{}.AllowRegisterWithPort, Rules{}.AllowReferTo, Trusted{}.AllowTrusted,
+	new(Protector).CheckRegister, new(ACLList).Check, new(ACLList).Contacts(ContactConfig{}),
+}
 
 func init() { sip.SetDefaultLogger(slog.New(slog.DiscardHandler)) }
 
@@ -73,7 +78,7 @@ type gates struct {
 	filter     sip.TransportReadFilter                     // bytes
 	listener   func(l net.Listener, t string) net.Listener // connections
 	packetConn func(c net.PacketConn) net.PacketConn       // datagrams
-	guard      func(s *sipgo.Server) Middleware            // requests; INFO is never guarded
+	guard      middleware                                  // requests; INFO is never guarded
 }
 
 // serve starts a peer. Every method is answered 200, behind the guard if
@@ -114,15 +119,16 @@ func (p *peer) handle(g gates) {
 			_ = tx.Respond(sip.NewResponseFromRequest(req, 200, "OK", nil))
 		}
 	}
-	guard := Middleware(func(next sipgo.RequestHandler) sipgo.RequestHandler { return next })
-	if g.guard != nil {
-		guard = g.guard(p.Server)
+	chain := func(h sipgo.RequestHandler) sipgo.RequestHandler {
+		if g.guard != nil {
+			h = g.guard(h)
+		}
+		return told(h)
 	}
-	chain := Chain(told, guard)
 	for _, m := range []sip.RequestMethod{sip.INVITE, sip.OPTIONS, sip.BYE, sip.REGISTER, sip.CANCEL} {
 		p.OnRequest(m, chain(answer))
 	}
-	p.OnAck(chain(AbsorbAck))
+	p.OnAck(chain(func(*sip.Request, sip.ServerTransaction) {}))
 	p.OnNoRoute(chain(answer))
 	p.OnInfo(answer)
 }
@@ -395,9 +401,7 @@ func overall(t *testing.T, transports []string, f func(t *testing.T, transport s
 
 func TestGuardLetsFriendsThroughAndAnswersStrangersOnce(t *testing.T) {
 	overall(t, transports, func(t *testing.T, transport string) {
-		p := serve(t, transport, gates{guard: func(s *sipgo.Server) Middleware {
-			return Guard(GuardConfig{Check: friends().Sources(200), Reject: RespondOnce(s, 403, "Forbidden")})
-		}})
+		p := serve(t, transport, gates{guard: NewGuard(GuardConfig{Check: friends().Sources(200), Reject: RespondOnce(403, "Forbidden")}).Wrap})
 		good := dial(t, transport, friend, p.addr)
 		require.Equal(t, "SIP/2.0 200 OK", firstLine(good.ask(t, sipRequest("OPTIONS", transport))))
 		p.handled(t, "OPTIONS")
@@ -422,9 +426,7 @@ func TestGuardLetsFriendsThroughAndAnswersStrangersOnce(t *testing.T) {
 
 func TestDropAnswersNothing(t *testing.T) {
 	overall(t, transports, func(t *testing.T, transport string) {
-		p := serve(t, transport, gates{guard: func(*sipgo.Server) Middleware {
-			return Guard(GuardConfig{Check: friends().Sources(200), Reject: Drop()})
-		}})
+		p := serve(t, transport, gates{guard: NewGuard(GuardConfig{Check: friends().Sources(200), Reject: Drop()}).Wrap})
 		bad := dial(t, transport, stranger, p.addr)
 		invite := sipRequest("INVITE", transport)
 		for _, m := range []string{invite, ackOf(invite), sipRequest("OPTIONS", transport), sipRequest("FROBNICATE", transport)} {
@@ -437,7 +439,7 @@ func TestDropAnswersNothing(t *testing.T) {
 
 func TestRespondRepeatsUntilAckOverUDP(t *testing.T) {
 	t.Parallel()
-	p := serve(t, "udp", gates{guard: func(*sipgo.Server) Middleware { return Guard(GuardConfig{}) }})
+	p := serve(t, "udp", gates{guard: NewGuard(GuardConfig{Reject: Respond(403, "Forbidden")}).Wrap})
 	c := dial(t, "udp", stranger, p.addr)
 	invite := sipRequest("INVITE", "udp")
 	c.send(invite)
@@ -451,9 +453,7 @@ func TestRespondRepeatsUntilAckOverUDP(t *testing.T) {
 
 func TestRespondOverStreamsIsOneAnswerAndAckIsAbsorbed(t *testing.T) {
 	overall(t, streams, func(t *testing.T, transport string) {
-		p := serve(t, transport, gates{guard: func(*sipgo.Server) Middleware {
-			return Guard(GuardConfig{Check: friends().Sources(200), Reject: Respond(480, "Gone")})
-		}})
+		p := serve(t, transport, gates{guard: NewGuard(GuardConfig{Check: friends().Sources(200), Reject: Respond(480, "Gone")}).Wrap})
 		c := dial(t, transport, stranger, p.addr)
 		invite := sipRequest("INVITE", transport)
 		c.send(invite)
@@ -467,12 +467,10 @@ func TestRespondOverStreamsIsOneAnswerAndAckIsAbsorbed(t *testing.T) {
 func TestGuardCoversEveryMethod(t *testing.T) {
 	t.Parallel()
 	var asked atomic.Int32
-	p := serve(t, "tcp", gates{guard: func(s *sipgo.Server) Middleware {
-		return Guard(GuardConfig{
-			Check:   friends().Sources(200),
-			Observe: func(*sip.Request, Decision) { asked.Add(1) },
-		})
-	}})
+	p := serve(t, "tcp", gates{guard: NewGuard(GuardConfig{
+		Check:   friends().Sources(200),
+		Observe: func(Event) { asked.Add(1) },
+	}).Wrap})
 	c := dial(t, "tcp", stranger, p.addr)
 	for i, m := range []string{"OPTIONS", "BYE", "REGISTER", "CANCEL", "MESSAGE", "SUBSCRIBE", "FROBNICATE", "INVITE"} {
 		c.send(sipRequest(m, "tcp"))
@@ -485,17 +483,15 @@ func TestGuardCoversEveryMethod(t *testing.T) {
 
 // A request with Via and CSeq alone reaches handlers.
 func TestRequestWithoutFromToAndCallIDDoesNotPanic(t *testing.T) {
-	for name, reject := range map[string]func(s *sipgo.Server) Reject{
-		"Respond":     func(*sipgo.Server) Reject { return Respond(403, "Forbidden") },
-		"RespondOnce": func(s *sipgo.Server) Reject { return RespondOnce(s, 403, "Forbidden") },
-		"default":     func(*sipgo.Server) Reject { return nil },
-		"Drop":        func(*sipgo.Server) Reject { return Drop() },
+	for name, reject := range map[string]Reject{
+		"Respond":     Respond(403, "Forbidden"),
+		"RespondOnce": RespondOnce(403, "Forbidden"),
+		"default":     nil,
+		"Drop":        Drop(),
 	} {
 		t.Run(name, func(t *testing.T) {
 			overall(t, []string{"udp", "tcp"}, func(t *testing.T, transport string) {
-				p := serve(t, transport, gates{guard: func(s *sipgo.Server) Middleware {
-					return Guard(GuardConfig{Check: friends().Sources(200), Reject: reject(s)})
-				}})
+				p := serve(t, transport, gates{guard: NewGuard(GuardConfig{Check: friends().Sources(200), Reject: reject}).Wrap})
 				bad := dial(t, transport, stranger, p.addr)
 				for _, m := range []string{"OPTIONS", "REGISTER", "ACK"} {
 					bad.send(bareRequest(m, transport) + "Content-Length: 0\r\n\r\n")
@@ -552,8 +548,8 @@ func TestRequestWithoutASocketHasNoSource(t *testing.T) {
 
 	p := mustPartition(AddressRow{Prefix: netip.MustParsePrefix("0.0.0.0/0")})
 	for _, d := range []Decision{
-		p.CheckSourceAddress(req, 0, ""), p.SourceGroup(req), p.Sources(0)(req), p.AnySource()(req),
-		p.CheckSourceAddress(nil, 0, ""), p.SourceGroup(nil), p.Sources(0)(nil), p.AnySource()(nil),
+		p.CheckSourceAddress(RequestOf(req, nil), 0, ""), p.SourceGroup(RequestOf(req, nil)), p.Sources(0)(RequestOf(req, nil)), p.AnySource()(RequestOf(req, nil)),
+		p.CheckSourceAddress(Request{}, 0, ""), p.SourceGroup(Request{}), p.Sources(0)(Request{}), p.AnySource()(Request{}),
 	} {
 		require.Equal(t, Decision{Cause: CauseNoSource}, d)
 	}
@@ -561,7 +557,7 @@ func TestRequestWithoutASocketHasNoSource(t *testing.T) {
 
 func TestReadFilterDropsDatagramsAndTheListenerLivesOn(t *testing.T) {
 	t.Parallel()
-	p := serve(t, "udp", gates{filter: ReadFilter(friends().Allow(200))})
+	p := serve(t, "udp", gates{filter: peers(friends().Sources(200)).Filter()})
 	bad, good := dial(t, "udp", stranger, p.addr), dial(t, "udp", friend, p.addr)
 	for range 3 {
 		// Without a filter the first would provoke a 400, the second a 200.
@@ -580,7 +576,7 @@ func TestReadFilterDropsDatagramsAndTheListenerLivesOn(t *testing.T) {
 
 func TestReadFilterClosesRefusedConnections(t *testing.T) {
 	overall(t, streams, func(t *testing.T, transport string) {
-		p := serve(t, transport, gates{filter: ReadFilter(friends().Allow(200))})
+		p := serve(t, transport, gates{filter: peers(friends().Sources(200)).Filter()})
 		bad, good := dial(t, transport, stranger, p.addr), dial(t, transport, friend, p.addr)
 		bad.send(sipRequest("OPTIONS", transport))
 		bad.closed(t)
@@ -593,9 +589,10 @@ func TestReadFilterClosesRefusedConnections(t *testing.T) {
 func TestReadFilterFailsOnStreamsOnly(t *testing.T) {
 	addr := &net.UDPAddr{IP: net.IPv4(192, 0, 2, 1), Port: 5060}
 	for _, f := range []sip.TransportReadFilter{
-		ReadFilter(nil),
-		ReadFilter(func(Source) bool { return false }),
-		ReadFilter(new(Partition).Allow(0)),
+		(*Guard)(nil).Filter(),
+		peers(nil).Filter(),
+		peers(func(Request) Decision { return Decision{} }).Filter(),
+		peers(Partition{}.Sources(0)).Filter(),
 	} {
 		for transport, closes := range map[string]bool{
 			"UDP": false, "udp": false, "": false, "SCTP": false, "any": false, "junk": false,
@@ -612,9 +609,7 @@ func TestReadFilterFailsOnStreamsOnly(t *testing.T) {
 
 func TestListenerClosesBeforeTheHandshake(t *testing.T) {
 	overall(t, streams, func(t *testing.T, transport string) {
-		p := serve(t, transport, gates{listener: func(l net.Listener, transport string) net.Listener {
-			return NewListener(l, transport, friends().Allow(200))
-		}})
+		p := serve(t, transport, gates{listener: peers(friends().Sources(200)).Listener})
 		refused(t, stranger, p.addr)
 		good := dial(t, transport, friend, p.addr)
 		require.Equal(t, "SIP/2.0 200 OK", firstLine(good.ask(t, sipRequest("OPTIONS", transport))))
@@ -625,9 +620,7 @@ func TestListenerClosesBeforeTheHandshake(t *testing.T) {
 // connection that it accepts keeps all others waiting.
 func TestSilentRefusedConnectionDoesNotBlockOthers(t *testing.T) {
 	overall(t, streams, func(t *testing.T, transport string) {
-		p := serve(t, transport, gates{listener: func(l net.Listener, transport string) net.Listener {
-			return NewListener(l, transport, friends().Allow(200))
-		}})
+		p := serve(t, transport, gates{listener: peers(friends().Sources(200)).Listener})
 		for range 3 {
 			if c, err := tryDial("tcp", stranger, p.addr); err == nil { // and says nothing
 				defer c.Close()
@@ -640,9 +633,7 @@ func TestSilentRefusedConnectionDoesNotBlockOthers(t *testing.T) {
 
 func TestPacketConnSkipsRefusedDatagrams(t *testing.T) {
 	t.Parallel()
-	p := serve(t, "udp", gates{packetConn: func(c net.PacketConn) net.PacketConn {
-		return NewPacketConn(c, friends().Allow(200))
-	}})
+	p := serve(t, "udp", gates{packetConn: peers(friends().Sources(200)).PacketConn})
 	bad, good := dial(t, "udp", stranger, p.addr), dial(t, "udp", friend, p.addr)
 	bad.send(sipRequest("OPTIONS", "udp"))
 	bad.send("junk")
@@ -650,11 +641,11 @@ func TestPacketConnSkipsRefusedDatagrams(t *testing.T) {
 	require.Len(t, p.seen, 1)
 }
 
-func TestNilAllowRefusesEverything(t *testing.T) {
+func TestWithoutPeersEverythingIsRefused(t *testing.T) {
 	c, err := net.ListenPacket("udp", "127.0.0.1:0")
 	require.NoError(t, err)
 	defer c.Close()
-	gated := NewPacketConn(c, nil)
+	gated := NewGuard(GuardConfig{Check: friends().AnySource()}).PacketConn(c)
 	dial(t, "udp", friend, c.LocalAddr().String()).send("x")
 	require.NoError(t, gated.SetReadDeadline(time.Now().Add(50*time.Millisecond)))
 	_, _, err = gated.ReadFrom(make([]byte, 10))
@@ -664,7 +655,7 @@ func TestNilAllowRefusesEverything(t *testing.T) {
 	require.NoError(t, err)
 	ended := make(chan error)
 	go func() {
-		_, err := NewListener(l, "tcp", nil).Accept()
+		_, err := (*Guard)(nil).Listener(l, "tcp").Accept()
 		ended <- err
 	}()
 	refused(t, friend, l.Addr().String())
@@ -680,8 +671,8 @@ func TestGuardBehindListenAndServe(t *testing.T) {
 	defer ua.Close()
 	s, err := sipgo.NewServer(ua)
 	require.NoError(t, err)
-	guard := Guard(GuardConfig{Check: friends().Sources(200)})
-	s.OnOptions(guard(func(req *sip.Request, tx sip.ServerTransaction) {
+	guard := NewGuard(GuardConfig{Check: friends().Sources(200)})
+	s.OnOptions(guard.Wrap(func(req *sip.Request, tx sip.ServerTransaction) {
 		_ = tx.Respond(sip.NewResponseFromRequest(req, 200, "OK", nil))
 	}))
 	ready := make(chan string, 1)
@@ -702,61 +693,50 @@ func TestZeroGuardRefuses(t *testing.T) {
 	called := false
 	next := func(*sip.Request, sip.ServerTransaction) { called = true }
 	var heard []Decision
-	g := Guard(GuardConfig{Reject: func(_ *sip.Request, _ sip.ServerTransaction, d Decision) { heard = append(heard, d) }})
-	g(next)(sip.NewRequest(sip.INVITE, sip.Uri{Host: "example.com"}), nil)
+	g := NewGuard(GuardConfig{Reject: func(_ Request, _ sip.ServerTransaction, d Decision) { heard = append(heard, d) }})
+	g.Wrap(next)(sip.NewRequest(sip.INVITE, sip.Uri{Host: "example.com"}), nil)
 	require.False(t, called)
 	require.Equal(t, []Decision{{}}, heard)
 }
 
 func TestNothingIsSentToAnAck(t *testing.T) {
-	g := Guard(GuardConfig{Reject: func(*sip.Request, sip.ServerTransaction, Decision) { t.Error("rejected") }})
-	g(func(*sip.Request, sip.ServerTransaction) { t.Error("passed") })(sip.NewRequest(sip.ACK, sip.Uri{}), nil)
+	g := NewGuard(GuardConfig{Reject: func(Request, sip.ServerTransaction, Decision) { t.Error("rejected") }})
+	g.Wrap(func(*sip.Request, sip.ServerTransaction) { t.Error("passed") })(sip.NewRequest(sip.ACK, sip.Uri{}), nil)
 }
 
 func TestChainsOfChecks(t *testing.T) {
-	yes := func(*sip.Request) Decision { return Decision{Allowed: true, Info: "yes"} }
-	no := func(*sip.Request) Decision { return Decision{Info: "no"} }
-	never := func(*sip.Request) Decision { t.Error("asked too much"); return Decision{} }
+	yes := func(Request) Decision { return Decision{Allowed: true, Info: "yes"} }
+	no := func(Request) Decision { return Decision{Info: "no"} }
+	never := func(Request) Decision { t.Error("asked too much"); return Decision{} }
 	for name, test := range map[string]struct {
 		check Check
 		want  Decision
 	}{
 		"all of none":      {AllOf(), Decision{}},
-		"all":              {AllOf(yes, yes), yes(nil)},
-		"all, first no":    {AllOf(yes, no, never), no(nil)},
+		"all":              {AllOf(yes, yes), yes(Request{})},
+		"all, first no":    {AllOf(yes, no, never), no(Request{})},
 		"all, one is nil":  {AllOf(yes, nil, never), Decision{}},
 		"any of none":      {AnyOf(), Decision{}},
-		"any, first yes":   {AnyOf(no, yes, never), yes(nil)},
-		"any, all no":      {AnyOf(no, no), no(nil)},
-		"any, one is nil":  {AnyOf(nil, yes), yes(nil)},
+		"any, first yes":   {AnyOf(no, yes, never), yes(Request{})},
+		"any, all no":      {AnyOf(no, no), no(Request{})},
+		"any, one is nil":  {AnyOf(nil, yes), yes(Request{})},
 		"any, all are nil": {AnyOf(nil, nil), Decision{}},
 	} {
-		require.Equal(t, test.want, test.check(nil), name)
+		require.Equal(t, test.want, test.check(Request{}), name)
 	}
 	list := []Check{no}
 	check := AllOf(list...)
 	list[0] = yes
-	require.False(t, check(nil).Allowed, "a check does not change after it is made")
-}
-
-func TestChainOrder(t *testing.T) {
-	var got bytes.Buffer
-	word := func(s string) Middleware {
-		return func(next sipgo.RequestHandler) sipgo.RequestHandler {
-			return func(req *sip.Request, tx sip.ServerTransaction) { got.WriteString(s); next(req, tx) }
-		}
-	}
-	Chain(word("a"), word("b"), word("c"))(AbsorbAck)(nil, nil)
-	require.Equal(t, "abc", got.String())
-	called := false
-	Chain()(func(*sip.Request, sip.ServerTransaction) { called = true })(nil, nil)
-	require.True(t, called)
+	require.False(t, check(Request{}).Allowed, "a check does not change after it is made")
 }
 
 // written keeps the responses of RespondOnce.
-type written []*sip.Response
+type written struct {
+	sip.ServerTransaction
+	all []*sip.Response
+}
 
-func (w *written) WriteResponse(r *sip.Response) error { *w = append(*w, r); return nil }
+func (w *written) Respond(r *sip.Response) error { w.all = append(w.all, r); return nil }
 
 func TestToTagIsMadeFromTheRequestAndASecret(t *testing.T) {
 	parse := func(m string) *sip.Request {
@@ -769,18 +749,21 @@ func TestToTagIsMadeFromTheRequestAndASecret(t *testing.T) {
 	}
 	tag := func(r *sip.Response) string { return r.To().Params.GetOr("tag", "") }
 	var w written
-	once, other := RespondOnce(&w, 403, "Forbidden"), RespondOnce(&w, 403, "Forbidden")
+	once, other := RespondOnce(403, "Forbidden"), RespondOnce(403, "Forbidden")
 	m := sipRequest("INVITE", "udp")
-	once(parse(m), nil, Decision{})
-	once(parse(m), nil, Decision{})
-	require.NotEmpty(t, tag(w[0]))
-	require.Equal(t, tag(w[0]), tag(w[1]))
-	other(parse(m), nil, Decision{})
-	require.NotEqual(t, tag(w[0]), tag(w[2]), "another server, another secret")
+	once(RequestOf(parse(m), nil), &w, Decision{})
+	once(RequestOf(parse(m), nil), &w, Decision{})
+	require.NotEmpty(t, tag(w.all[0]))
+	require.Equal(t, tag(w.all[0]), tag(w.all[1]))
+	other(RequestOf(parse(m), nil), &w, Decision{})
+	require.NotEqual(t, tag(w.all[0]), tag(w.all[2]), "another server, another secret")
 	for old, changed := range map[string]string{"CSeq: 1": "CSeq: 2", "Call-ID: c": "Call-ID: d", "tag=1": "tag=2", "bK": "bKx"} {
-		once(parse(strings.Replace(m, old, changed, 1)), nil, Decision{})
-		require.NotEqual(t, tag(w[0]), tag(w[len(w)-1]), old)
+		once(RequestOf(parse(strings.Replace(m, old, changed, 1)), nil), &w, Decision{})
+		require.NotEqual(t, tag(w.all[0]), tag(w.all[len(w.all)-1]), old)
 	}
-	once(parse(strings.Replace(m, "To: <sip:bob@example.com>", "To: <sip:bob@example.com>;tag=dialog", 1)), nil, Decision{})
-	require.Equal(t, "dialog", tag(w[len(w)-1]), "within a dialog the tag is the dialog's")
+	once(RequestOf(parse(strings.Replace(m, "To: <sip:bob@example.com>", "To: <sip:bob@example.com>;tag=dialog", 1)), nil), &w, Decision{})
+	require.Equal(t, "dialog", tag(w.all[len(w.all)-1]), "within a dialog the tag is the dialog's")
 }
+
+// peers is a guard that stands before the parser only.
+func peers(check Check) *Guard { return NewGuard(GuardConfig{Peers: check}) }

@@ -89,7 +89,7 @@ func resolving(t *testing.T, b *book, cfg ResolveConfig) (Partition, func(time.D
 }
 
 func reaches(p Partition, addr string, port uint16) bool {
-	return p.CheckAddress(Query{Group: 1, Addr: netip.MustParseAddr(addr), Port: port}).Allowed
+	return p.Current().CheckAddress(Query{Group: 1, Addr: netip.MustParseAddr(addr), Port: port}).Allowed
 }
 
 func TestEveryAddressOfANameMatches(t *testing.T) {
@@ -103,7 +103,7 @@ func TestEveryAddressOfANameMatches(t *testing.T) {
 		require.False(t, reaches(p, addr, 5070), "the row's port counts")
 	}
 	require.False(t, reaches(p, "0.0.0.0", 5060))
-	require.True(t, p.CheckAddress(Query{Group: 1, Host: "gw.example.com", Port: 5060}).Allowed, "the name itself still matches")
+	require.True(t, p.Current().CheckAddress(Query{Group: 1, Host: "gw.example.com", Port: 5060}).Allowed, "the name itself still matches")
 	names := p.Status().Names
 	require.Len(t, names, 1)
 	require.Equal(t, "gw.example.com", names[0].Name)

@@ -3,10 +3,7 @@ package sipacl
 import (
 	"context"
 	"fmt"
-	"iter"
 	"slices"
-
-	"github.com/emiago/sipgo/sip"
 )
 
 // defaultPartition is the name of a partition without one.
@@ -57,88 +54,54 @@ func (p *Permissions) addPartition(cfg PartitionConfig) error {
 	return nil
 }
 
-// CheckAddress answers check_address and allow_address: does a row match q?
-// The decision names the row.
-func (p Partition) CheckAddress(q Query) (d Decision) {
-	p.Current().check(&d, &q)
-	return d
-}
-
-// CheckSource is [Table.CheckSource] of the generation in service.
-func (p Partition) CheckSource(s Source, group GroupID, subject string) (d Decision) {
-	p.Current().checkSource(&d, s, group, subject)
-	return d
-}
-
 // CheckSourceAddress answers check_source_address and allow_source_address:
-// is the socket that req came from in group? A request without one is refused.
-func (p Partition) CheckSourceAddress(req *sip.Request, group GroupID, subject string) (d Decision) {
-	s, err := SourceOf(req)
-	if err != nil {
-		return Decision{Cause: CauseNoSource}
+// is the socket that r came from in group? Rows with a pattern are compared
+// with subject; "" leaves patterns unasked, as those functions do without
+// their pattern argument. A request without a socket is refused.
+func (p Partition) CheckSourceAddress(r Request, group GroupID, subject string) (d Decision) {
+	if !r.Source.Addr.IsValid() {
+		return noSource()
 	}
-	p.Current().checkSource(&d, s, group, subject)
+	q := r.Source.Query(group)
+	if q.Subject = subject; subject == "" {
+		q.Any = AnySubject
+	}
+	in(p.Part, &r).check(&d, &q)
 	return d
 }
 
 // SourceGroup answers get_source_group and allow_source_address_group: the
 // decision holds the group of the most specific row that matches the socket
-// that req came from, its port and protocol; patterns are not asked. To hear
-// all groups, see [Table.Groups].
-func (p Partition) SourceGroup(req *sip.Request) Decision {
-	s, err := SourceOf(req)
-	if err != nil {
-		return Decision{Cause: CauseNoSource}
+// that r came from, its port and protocol; patterns are not asked. To hear
+// all groups, see [Table.Groups]. It is a [Check].
+func (p Partition) SourceGroup(r Request) Decision {
+	if !r.Source.Addr.IsValid() {
+		return noSource()
 	}
-	return p.AddressGroup(s)
+	return in(p.Part, &r).AddressGroup(r.Source)
 }
 
-// AddressGroup is SourceGroup for any address: Kamailio's allow_address_group.
-func (p Partition) AddressGroup(s Source) Decision { return p.Current().AddressGroup(s) }
-
-// Groups yields the groups of s, each once; see [Table.Groups].
-func (p Partition) Groups(s Source) iter.Seq[GroupID] { return p.Current().Groups(s) }
-
-// Sources returns the check "the socket source of the request is in one of
-// groups", for [Guard]. Without groups it refuses everything; see AnySource.
-// Rows with a pattern are compared with the empty subject.
+// Sources returns the check "the socket that the request came from is in one
+// of groups". The decision is that of the most specific row among them: what a
+// handler bills by. Patterns are not asked. Without groups it refuses
+// everything; see AnySource.
 func (p Partition) Sources(groups ...GroupID) Check {
-	return p.guard(sourceGroups{list: slices.Clone(groups)})
+	return p.sources(sourceGroups{list: slices.Clone(groups)})
 }
 
-// AnySource returns the check "the socket source of the request matches some
-// row, of whichever group".
+// AnySource returns the check "the socket that the request came from matches
+// some row, of whichever group".
 func (p Partition) AnySource() Check {
-	return p.guard(sourceGroups{any: true})
+	return p.sources(sourceGroups{any: true})
 }
 
-func (p Partition) guard(groups sourceGroups) Check {
-	return func(req *sip.Request) (d Decision) {
-		s, err := SourceOf(req)
-		if err != nil {
-			return Decision{Cause: CauseNoSource}
+func (p Partition) sources(groups sourceGroups) Check {
+	return func(r Request) (d Decision) {
+		if !r.Source.Addr.IsValid() {
+			return noSource()
 		}
-		groups.check(&d, p.Current(), s)
+		groups.check(&d, in(p.Part, &r), r.Source)
 		return d
-	}
-}
-
-// Allow is Sources in the shape that [ReadFilter], [NewListener] and
-// [NewPacketConn] take. Without groups it refuses everything.
-func (p Partition) Allow(groups ...GroupID) func(Source) bool {
-	return p.allow(sourceGroups{list: slices.Clone(groups)})
-}
-
-// AllowAny is AnySource in the shape that [ReadFilter] takes.
-func (p Partition) AllowAny() func(Source) bool {
-	return p.allow(sourceGroups{any: true})
-}
-
-func (p Partition) allow(groups sourceGroups) func(Source) bool {
-	return func(s Source) bool {
-		q := s.Query(0)
-		_, ok := groups.first(p.Current(), &q)
-		return ok
 	}
 }
 
@@ -148,8 +111,7 @@ type sourceGroups struct {
 	any  bool
 }
 
-// first finds the row that answers q, a question about a source, for the
-// first group that holds it. It leaves that group in q.
+// first finds the most specific row that answers q in one of the groups.
 func (g sourceGroups) first(t *Table, q *Query) (i uint32, ok bool) {
 	if !t.loaded() {
 		return 0, false
@@ -159,12 +121,12 @@ func (g sourceGroups) first(t *Table, q *Query) (i uint32, ok bool) {
 		return 0, false
 	}
 	if g.any {
-		q.Any = AnyGroup
+		q.Any |= AnyGroup
 		return t.firstAt(n, q)
 	}
 	for _, q.Group = range g.list {
-		if i, ok = t.firstAt(n, q); ok {
-			break
+		if next, found := t.firstAt(n, q); found && (!ok || t.wins(next, i)) {
+			i, ok = next, true
 		}
 	}
 	return i, ok
@@ -177,6 +139,7 @@ func (g sourceGroups) check(d *Decision, t *Table, s Source) {
 		return
 	}
 	q := s.Query(0)
+	q.Any = AnySubject
 	i, ok := g.first(t, &q)
 	t.conclude(d, &q, i, ok)
 }

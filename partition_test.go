@@ -23,15 +23,13 @@ func TestNilAndZeroPartitionsRefuse(t *testing.T) {
 	s := Source{addr("192.0.2.1"), 5060, ProtoUDP}
 	for _, p := range []Partition{{}} {
 		for _, d := range []Decision{
-			p.CheckAddress(Query{Addr: s.Addr, Any: AnyGroup}), p.CheckSource(s, 0, ""), p.CheckSourceAddress(req, 0, ""),
-			p.SourceGroup(req), p.AddressGroup(s), p.Sources(0)(req), p.AnySource()(req),
+			p.Current().CheckAddress(Query{Addr: s.Addr, Any: AnyGroup}), p.Current().CheckSource(s, 0, ""), p.CheckSourceAddress(RequestOf(req, nil), 0, ""),
+			p.SourceGroup(RequestOf(req, nil)), p.Current().AddressGroup(s), p.Sources(0)(RequestOf(req, nil)), p.AnySource()(RequestOf(req, nil)),
 		} {
 			require.False(t, d.Allowed)
 			require.Equal(t, CauseNotLoaded, d.Cause)
 		}
-		require.False(t, p.Allow(0)(s))
-		require.False(t, p.AllowAny()(s))
-		require.Empty(t, collect(p.Groups(s)))
+		require.Empty(t, collect(p.Current().Groups(s)))
 		require.Nil(t, p.Current())
 		require.Empty(t, p.Name())
 		require.Zero(t, p.Status())
@@ -44,13 +42,9 @@ func TestNilAndZeroPartitionsRefuse(t *testing.T) {
 func TestNoGroupIsNobody(t *testing.T) {
 	p := sample()
 	req := requestFrom("192.0.2.7:5060", "UDP")
-	require.False(t, p.Sources()(req).Allowed)
-	require.Contains(t, p.Sources()(req).String(), "no group is listed")
-	require.False(t, p.Allow()(Source{addr("192.0.2.7"), 5060, ProtoUDP}))
-	require.True(t, p.AnySource()(req).Allowed, "any group is a call of its own")
-	require.True(t, p.AllowAny()(Source{addr("192.0.2.7"), 5060, ProtoUDP}))
-	require.False(t, p.AllowAny()(Source{addr("198.51.100.1"), 5060, ProtoUDP}))
-	require.False(t, p.AllowAny()(Source{}))
+	require.False(t, p.Sources()(RequestOf(req, nil)).Allowed)
+	require.Contains(t, p.Sources()(RequestOf(req, nil)).String(), "no group is listed")
+	require.True(t, p.AnySource()(RequestOf(req, nil)).Allowed, "any group is a call of its own")
 }
 
 func TestSourcesAsksEveryGroup(t *testing.T) {
@@ -58,32 +52,50 @@ func TestSourcesAsksEveryGroup(t *testing.T) {
 	groups := []GroupID{9, 2, 1}
 	check := p.Sources(groups...)
 	groups[1], groups[2] = 9, 9
-	require.Equal(t, GroupID(2), check(requestFrom("192.0.2.7:5060", "UDP")).Group)
-	require.Equal(t, GroupID(1), check(requestFrom("192.0.2.7:5061", "UDP")).Group)
-	require.Equal(t, GroupID(1), check(requestFrom("192.0.2.7:5060", "TCP")).Group)
-	require.Equal(t, CauseNoAddress, check(requestFrom("198.51.100.7:5060", "UDP")).Cause)
-	require.Equal(t, "198.51.100.7:5060 udp refused: no address matches", check(requestFrom("198.51.100.7:5060", "UDP")).String())
+	require.Equal(t, GroupID(2), check(RequestOf(requestFrom("192.0.2.7:5060", "UDP"), nil)).Group)
+	require.Equal(t, GroupID(1), check(RequestOf(requestFrom("192.0.2.7:5061", "UDP"), nil)).Group)
+	require.Equal(t, GroupID(1), check(RequestOf(requestFrom("192.0.2.7:5060", "TCP"), nil)).Group)
+	require.Equal(t, CauseNoAddress, check(RequestOf(requestFrom("198.51.100.7:5060", "UDP"), nil)).Cause)
+	require.Equal(t, "198.51.100.7:5060 udp refused: no address matches", check(RequestOf(requestFrom("198.51.100.7:5060", "UDP"), nil)).String())
 }
 
-// Guards have no subject: a row with a pattern matches only if the pattern
-// matches the empty text.
-func TestPatternsAreNotSkippedForWantOfASubject(t *testing.T) {
+// A guard has no subject: it asks as check_source_address does without its
+// pattern argument. A block list whose rows have patterns blocks.
+func TestWithoutASubjectPatternsAreNotAsked(t *testing.T) {
 	p := sample()
 	req := requestFrom("192.0.2.7:5062", "TCP")
-	require.False(t, p.Sources(3)(req).Allowed)
-	require.False(t, p.CheckSourceAddress(req, 3, "").Allowed)
-	require.False(t, p.CheckSourceAddress(req, 3, "bob").Allowed)
-	require.True(t, p.CheckSourceAddress(req, 3, "alice").Allowed)
-	require.Equal(t, GroupID(3), p.SourceGroup(req).Group, "patterns are not asked for the group")
+	require.True(t, p.Sources(3)(RequestOf(req, nil)).Allowed)
+	require.True(t, p.CheckSourceAddress(RequestOf(req, nil), 3, "").Allowed)
+	require.False(t, p.Current().CheckSource(RequestOf(req, nil).Source, 3, "").Allowed, "a value is compared as it stands")
+	require.False(t, p.CheckSourceAddress(RequestOf(req, nil), 3, "bob").Allowed)
+	require.True(t, p.CheckSourceAddress(RequestOf(req, nil), 3, "alice").Allowed)
+	require.Equal(t, GroupID(3), p.SourceGroup(RequestOf(req, nil)).Group, "patterns are not asked for the group")
+}
+
+// Handlers bill by the row: it is that of the longest prefix among the groups
+// listed, in whatever order they are.
+func TestSourcesAnswersWithTheLongestPrefix(t *testing.T) {
+	p := mustPartition(
+		AddressRow{Group: 1, Prefix: prefix("192.0.2.0/24"), Info: "wide"},
+		AddressRow{Group: 2, Prefix: prefix("192.0.2.7/32"), Info: "host"},
+		AddressRow{Group: 3, Prefix: prefix("192.0.2.7/32"), Info: "later"},
+	)
+	for want, groups := range map[string][][]GroupID{
+		"host": {{1, 2}, {2, 1}, {1, 3, 2}, {3, 2, 1}}, "later": {{1, 3}, {3, 1}}, "wide": {{1}, {9, 1}},
+	} {
+		for _, list := range groups {
+			require.Equal(t, want, p.Sources(list...)(RequestOf(requestFrom("192.0.2.7:5060", "UDP"), nil)).Info, list)
+		}
+	}
 }
 
 func TestSourceGroupIsTheMostSpecific(t *testing.T) {
 	p := sample()
-	require.Equal(t, GroupID(2), p.SourceGroup(requestFrom("192.0.2.7:5060", "UDP")).Group)
-	require.Equal(t, GroupID(3), p.SourceGroup(requestFrom("192.0.2.7:5061", "UDP")).Group)
-	require.Equal(t, GroupID(1), p.SourceGroup(requestFrom("192.0.2.8:5060", "UDP")).Group)
-	require.False(t, p.SourceGroup(requestFrom("198.51.100.1:5060", "UDP")).Allowed)
-	require.Equal(t, []GroupID{2, 3, 1}, collect(p.Groups(Source{addr("192.0.2.7"), 5060, ProtoUDP})))
+	require.Equal(t, GroupID(2), p.SourceGroup(RequestOf(requestFrom("192.0.2.7:5060", "UDP"), nil)).Group)
+	require.Equal(t, GroupID(3), p.SourceGroup(RequestOf(requestFrom("192.0.2.7:5061", "UDP"), nil)).Group)
+	require.Equal(t, GroupID(1), p.SourceGroup(RequestOf(requestFrom("192.0.2.8:5060", "UDP"), nil)).Group)
+	require.False(t, p.SourceGroup(RequestOf(requestFrom("198.51.100.1:5060", "UDP"), nil)).Allowed)
+	require.Equal(t, []GroupID{2, 3, 1}, collect(p.Current().Groups(Source{addr("192.0.2.7"), 5060, ProtoUDP})))
 }
 
 func TestMustPartitionPanicsOnABadRow(t *testing.T) {
@@ -94,8 +106,8 @@ func TestLookupsDoNotAllocate(t *testing.T) {
 	p := sample()
 	table := p.Current()
 	next := func(*sip.Request, sip.ServerTransaction) {}
-	guarded := Guard(GuardConfig{Check: p.Sources(9, 1), Reject: Drop()})(next)
-	sources, anySource, allow, allowAny := p.Sources(9, 2), p.AnySource(), p.Allow(9, 2), p.AllowAny()
+	guarded := NewGuard(GuardConfig{Check: p.Sources(9, 1), Reject: Drop()}).Wrap(next)
+	sources, anySource := p.Sources(9, 2), p.AnySource()
 	for name, test := range map[string]struct {
 		req     *sip.Request
 		addr    string
@@ -122,15 +134,13 @@ func TestLookupsDoNotAllocate(t *testing.T) {
 		s := Source{q.Addr, 5060, ProtoUDP}
 		for call, f := range map[string]func(){
 			"Table.CheckAddress":   func() { table.CheckAddress(q) },
-			"CheckAddress":         func() { p.CheckAddress(q) },
-			"CheckSource":          func() { p.CheckSource(s, test.group, test.subject) },
-			"CheckSourceAddress":   func() { p.CheckSourceAddress(test.req, test.group, test.subject) },
-			"SourceGroup":          func() { p.SourceGroup(test.req) },
-			"AddressGroup":         func() { p.AddressGroup(s) },
-			"Sources":              func() { sources(test.req) },
-			"AnySource":            func() { anySource(test.req) },
-			"Allow":                func() { allow(s) },
-			"AllowAny":             func() { allowAny(s) },
+			"CheckAddress":         func() { p.Current().CheckAddress(q) },
+			"CheckSource":          func() { p.Current().CheckSource(s, test.group, test.subject) },
+			"CheckSourceAddress":   func() { p.CheckSourceAddress(RequestOf(test.req, nil), test.group, test.subject) },
+			"SourceGroup":          func() { p.SourceGroup(RequestOf(test.req, nil)) },
+			"AddressGroup":         func() { p.Current().AddressGroup(s) },
+			"Sources":              func() { sources(RequestOf(test.req, nil)) },
+			"AnySource":            func() { anySource(RequestOf(test.req, nil)) },
 			"Guard":                func() { guarded(test.req, nil) },
 			"Permissions.Snapshot": func() { p.At(p.p.perm.Snapshot()).CheckAddress(q) },
 			"ranging over Matches": func() {

@@ -174,7 +174,7 @@ func named[H interface{ Name() string }](all []H, kind, name string) (h H, err e
 		}
 		known = append(known, strings.TrimPrefix(h.Name(), kind))
 	}
-	return h, unknown(kind, name, known)
+	return h, fmt.Errorf("sipacl: %w", unknown(kind, name, known))
 }
 
 // unknown is the error for a name that is none of those known.
@@ -186,7 +186,7 @@ func unknown(kind, name string, known []string) error {
 	if len(known) == 0 {
 		known = []string{"none is configured"}
 	}
-	return fmt.Errorf("sipacl: %s%s: %w (known: %s)", kind, printable(name), ErrUnknown, printable(strings.Join(known, ", ")))
+	return fmt.Errorf("%s%s: %w (known: %s)", kind, printable(name), ErrUnknown, printable(strings.Join(known, ", ")))
 }
 
 // Snapshot returns the generations in service, with one atomic load.
@@ -232,7 +232,7 @@ func (p *Permissions) named(names []string) ([]*part, error) {
 			for _, q := range p.parts {
 				known = append(known, q.name)
 			}
-			return nil, unknown("part ", name, known)
+			return nil, fmt.Errorf("sipacl: %w", unknown("part ", name, known))
 		}
 		parts = append(parts, p.parts[i])
 	}

@@ -51,7 +51,7 @@ var (
 )
 
 func allows(p Partition, a string) bool {
-	return p.CheckAddress(Query{Group: 1, Addr: addr(a)}).Allowed
+	return p.Current().CheckAddress(Query{Group: 1, Addr: addr(a)}).Allowed
 }
 
 // clock is a clock that tests turn.
@@ -358,7 +358,7 @@ func TestSnapshotIsOneGenerationOfEveryPart(t *testing.T) {
 	require.Equal(t, []uint64{2, 1}, []uint64{pa.At(mid).Generation(), pb.At(mid).Generation()})
 	require.Equal(t, []uint64{3, 2}, []uint64{pa.Current().Generation(), pb.Current().Generation()})
 	require.True(t, pb.At(old).CheckAddress(Query{Group: 1, Addr: addr("192.0.2.1")}).Allowed, "an old one stays valid")
-	added, removed := Diff(pb.At(old), pb.Current())
+	added, removed := pb.Current().Diff(pb.At(old))
 	require.Equal(t, []AddressRow{two, two}, added)
 	require.Equal(t, []AddressRow{one}, removed)
 }
@@ -519,11 +519,11 @@ func TestSourcesAreJoinedInOrder(t *testing.T) {
 	sources := []AddressSource{Rows(first), Rows(two, second)}
 	p := opened(t, Config{Partitions: []PartitionConfig{{Sources: sources}}})
 	part := part1(t, p, "")
-	require.Equal(t, "first", part.CheckAddress(Query{Group: 1, Addr: addr("192.0.2.1")}).Info)
+	require.Equal(t, "first", part.Current().CheckAddress(Query{Group: 1, Addr: addr("192.0.2.1")}).Info)
 	sources[0] = nil // the configuration was taken over
 	_, err := part.Reload(t.Context())
 	require.NoError(t, err)
-	require.Equal(t, 3, part.Current().Len())
+	require.Equal(t, 3, part.Current().size())
 	require.Equal(t, []AddressRow{first, two, second}, slices.Collect(part.Current().Rows()))
 }
 

@@ -73,18 +73,6 @@ func (rs *RuleSet) register(left texts, contacts []sip.Uri, role uriRole, tr *ru
 	return d
 }
 
-// CheckRegister is AllowRegister for a request: To against all Contact header
-// fields, in long and compact form. "Contact: *" is allowed alone and with
-// Expires: 0 only.
-func (rs *RuleSet) CheckRegister(req *sip.Request) Decision {
-	return rs.checkRegister(req, branchURI, nil)
-}
-
-// CheckRegisterWithPort is [RuleSet.AllowRegisterWithPort] for a request.
-func (rs *RuleSet) CheckRegisterWithPort(req *sip.Request) Decision {
-	return rs.checkRegister(req, portURI, nil)
-}
-
 func (rs *RuleSet) checkRegister(req *sip.Request, role uriRole, tr *ruleTrace) Decision {
 	if d, ok := rs.idle(); ok {
 		return d
@@ -109,67 +97,19 @@ func (rs *RuleSet) checkRegister(req *sip.Request, role uriRole, tr *ruleTrace) 
 	return rs.register(left, contacts, role, tr)
 }
 
-// Contacts returns the URIs of all Contact header fields of req, in long and
-// compact form, or star for "Contact: *". The Contact method of sipgo returns
-// the last field only. A star beside other contacts (RFC 3261 section 10.3) or
-// with parameters, and a field that is not well formed, is an error.
-func Contacts(req *sip.Request) (uris []sip.Uri, star bool, err error) {
-	if req == nil {
-		return nil, false, errContact
-	}
-	for _, h := range req.Headers() {
-		if !isHeader(headerName(h), "contact", "m") {
-			continue
-		}
-		c, ok := h.(*sip.ContactHeader)
-		switch {
-		case !ok || c == nil || star:
-			return nil, false, errContact
-		case c.Address.Wildcard && c.Address.Scheme == "":
-			if len(uris) > 0 || c.DisplayName != "" || c.Params.Length() > 0 {
-				return nil, false, errContact
-			}
-			star = true
-		case !strictParams(c.Params) || !openParams(c.Params, true):
-			return nil, false, errContact
-		default:
-			uris = append(uris, c.Address)
-		}
-	}
-	return uris, star, nil
-}
-
-var errContact = errors.New("no valid Contact header fields")
-
-// expiresNow reports whether req has one Expires header field, which is 0.
-func expiresNow(req *sip.Request) bool {
-	fields, zero := 0, false
-	for _, h := range req.Headers() {
-		if !strings.EqualFold(headerName(h), "expires") {
-			continue
-		}
-		if e, ok := h.(*sip.ExpiresHeader); ok && e == nil {
-			return false
-		}
-		n, err := strconv.ParseUint(strings.Trim(h.Value(), " \t"), 10, 32)
-		fields, zero = fields+1, err == nil && n == 0
-	}
-	return fields == 1 && zero
-}
-
 // AllowRegister answers allow_register: may the user in To register the
-// Contacts of req? See [RuleSet.CheckRegister].
-func (r Rules) AllowRegister(req *sip.Request) Decision { return r.Current().CheckRegister(req) }
+// Contacts of r? All Contact header fields count, in long and compact form.
+// "Contact: *" is allowed alone and with Expires: 0 only. It is a [Check].
+func (r Rules) AllowRegister(req Request) Decision { return r.register(&req, branchURI) }
 
 // AllowRegisterWithPort answers allow_register_include_port; see
-// [RuleSet.AllowRegisterWithPort].
-func (r Rules) AllowRegisterWithPort(req *sip.Request) Decision {
-	return r.Current().CheckRegisterWithPort(req)
-}
+// [RuleSet.AllowRegisterWithPort]. It is a [Check].
+func (r Rules) AllowRegisterWithPort(req Request) Decision { return r.register(&req, portURI) }
 
-// ExplainRegister is AllowRegister with every rule recorded.
-func (r Rules) ExplainRegister(req *sip.Request) Trace {
-	return explained(func(tr *ruleTrace) Decision { return r.Current().checkRegister(req, branchURI, tr) })
+func (r Rules) register(req *Request, role uriRole) Decision {
+	d := in(r.Part, req).checkRegister(req.Request, role, nil)
+	d.Source = req.Source
+	return d
 }
 
 // HostNames says what a [Protector] does with a Contact that is a host name:
@@ -247,24 +187,22 @@ func NewProtector(cfg ProtectConfig) (*Protector, error) {
 
 // CheckRegister refuses a REGISTER that leads to a protected address. The
 // Right of the decision is what leads there. It allows nothing beyond that:
-// join it with the other checks by [AllOf].
-func (p *Protector) CheckRegister(req *sip.Request) Decision {
-	return p.CheckRegisterContext(context.Background(), req)
-}
-
-// CheckRegisterContext is CheckRegister with a context for the resolver.
-func (p *Protector) CheckRegisterContext(ctx context.Context, req *sip.Request) Decision {
-	if p == nil || !p.ok || req == nil {
-		return Decision{}
+// join it with the other checks by [AllOf]. It is a [Check]. With
+// ResolveHostNames it does I/O, for Timeout at the most.
+func (p *Protector) CheckRegister(r Request) Decision {
+	if p == nil || !p.ok || r.Request == nil {
+		return Decision{Source: r.Source}
 	}
-	c := protection{Protector: p, ctx: ctx}
+	c := protection{Protector: p, ctx: context.Background()}
 	if p.cfg.HostNames == ResolveHostNames {
 		var cancel context.CancelFunc
-		c.ctx, cancel = context.WithTimeout(ctx, p.cfg.Timeout)
+		c.ctx, cancel = context.WithTimeout(c.ctx, p.cfg.Timeout)
 		defer cancel()
 	}
-	if c.request(req) {
-		return Decision{Allowed: true, Cause: CauseNoAddress}
+	c.table = in(p.cfg.Partition.Part, &r)
+	c.refusal.Source = r.Source
+	if c.request(r.Request) {
+		return Decision{Allowed: true, Cause: CauseNotProtected, Source: r.Source}
 	}
 	return c.refusal
 }
@@ -274,9 +212,9 @@ func (p *Protector) CheckHost(ctx context.Context, host string) Decision {
 	if p == nil || !p.ok {
 		return Decision{}
 	}
-	c := protection{Protector: p, ctx: ctx}
+	c := protection{Protector: p, ctx: ctx, table: p.cfg.Partition.Current()}
 	if c.host(host) {
-		return Decision{Allowed: true, Cause: CauseNoAddress, Right: host}
+		return Decision{Allowed: true, Cause: CauseNotProtected, Right: host}
 	}
 	return c.refusal
 }
@@ -286,6 +224,7 @@ func (p *Protector) CheckHost(ctx context.Context, host string) Decision {
 type protection struct {
 	*Protector
 	ctx     context.Context
+	table   *Table // of the partition
 	refusal Decision
 }
 
@@ -435,7 +374,7 @@ func (c *protection) asked(host string, q Query, what string) bool {
 	q.Any = AnyPort | AnyProto | AnySubject
 	for _, g := range c.cfg.Groups {
 		q.Group = g
-		switch d := c.cfg.Partition.Current().CheckAddress(q); {
+		switch d := c.table.CheckAddress(q); {
 		case d.Allowed:
 			return c.refuse(CauseProtected, host, what+" is protected")
 		case d.Cause != CauseNoAddress:

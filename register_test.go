@@ -50,17 +50,17 @@ func TestNilHeaderFieldsRefuse(t *testing.T) {
 		req := mustRequest("REGISTER", "")
 		req.AppendHeader(h)
 		require.NotPanics(t, func() {
-			rules.AllowRouting(req)
-			require.Equal(t, h.Name() == "Route" || h.Name() == "Refer-To", rules.AllowRegister(req).Allowed, h.Name())
-			require.False(t, rules.AllowReferTo(req).Allowed)
-			require.Equal(t, h.Name() != "Contact" && h.Name() != "Route", p.CheckRegister(req).Allowed, h.Name())
+			rules.AllowRouting(RequestOf(req, nil))
+			require.Equal(t, h.Name() == "Route" || h.Name() == "Refer-To", rules.AllowRegister(RequestOf(req, nil)).Allowed, h.Name())
+			require.False(t, rules.AllowReferTo(RequestOf(req, nil)).Allowed)
+			require.Equal(t, h.Name() != "Contact" && h.Name() != "Route", p.CheckRegister(RequestOf(req, nil)).Allowed, h.Name())
 		}, h.Name())
 	}
 	star := mustRequest("REGISTER", "Contact: *")
 	star.AppendHeader((*sip.ExpiresHeader)(nil))
 	star.AppendHeader(nil)
-	require.False(t, rules.AllowRegister(star).Allowed)
-	require.True(t, p.CheckRegister(star).Allowed)
+	require.False(t, rules.AllowRegister(RequestOf(star, nil)).Allowed)
+	require.True(t, p.CheckRegister(RequestOf(star, nil)).Allowed)
 	_, _, err = Contacts(nil)
 	require.Error(t, err)
 	_, err = ReferTo(nil)
@@ -75,7 +75,7 @@ func TestAllowRegisterWithPortSeesPorts(t *testing.T) {
 		want    bool
 	}{{"sip:u@h:5070;x", true}, {"sip:u@h:5060", false}, {"sip:u@h", false}, {"sip:u@H.:5070", true}} {
 		require.Equal(t, c.want, rs.AllowRegisterWithPort("sip:a@b", c.contact).Allowed, c.contact)
-		require.Equal(t, c.want, rs.CheckRegisterWithPort(mustRequest("REGISTER", "Contact: <"+c.contact+">")).Allowed, c.contact)
+		require.Equal(t, c.want, rs.checkRegister(mustRequest("REGISTER", "Contact: <"+c.contact+">"), portURI, nil).Allowed, c.contact)
 		require.False(t, rs.AllowRegister("sip:a@b", c.contact).Allowed, c.contact)
 	}
 	require.Equal(t, CauseStar, rs.AllowRegister("sip:a@b", "*").Cause)
@@ -128,13 +128,13 @@ func TestProtectorKnowsEverySpelling(t *testing.T) {
 		"[2001:db8::1%25eth0]": CauseProtected, "[2001:db8::00001]": CauseProtected, "[2001:db8::1].": CauseProtected,
 		"[::ffff:010.0.0.1]": CauseProtected, "10.9.3.4": CauseProtected, "192.0.2.77": CauseProtected,
 		"evil.example": CauseProtected, "EVIL.example.": CauseError, "mapped.example": CauseProtected, "srv.example": CauseProtected,
-		"10.0.0.2": CauseNoAddress, "[2001:db8::2]": CauseNoAddress, "phone.example": CauseNoAddress, "198.51.100.1": CauseNoAddress,
-		"[64:ff9b::a00:2]": CauseNoAddress, "010.0.0.2": CauseMalformed, "10.0.0.2.": CauseMalformed, "none.example": CauseError,
+		"10.0.0.2": CauseNotProtected, "[2001:db8::2]": CauseNotProtected, "phone.example": CauseNotProtected, "198.51.100.1": CauseNotProtected,
+		"[64:ff9b::a00:2]": CauseNotProtected, "010.0.0.2": CauseMalformed, "10.0.0.2.": CauseMalformed, "none.example": CauseError,
 		"": CauseMalformed, ".": CauseMalformed, "a b": CauseMalformed, "%31": CauseMalformed, "x[": CauseMalformed, "[": CauseMalformed, "１0.0.0.1": CauseMalformed,
 	} {
 		d := p.CheckHost(t.Context(), host)
 		require.Equal(t, want.String(), d.Cause.String(), "%q: %s", host, d)
-		require.Equal(t, want == CauseNoAddress, d.Allowed, host)
+		require.Equal(t, want == CauseNotProtected, d.Allowed, host)
 	}
 }
 
@@ -161,14 +161,14 @@ func TestProtectorLooksWhereverARegisterLeads(t *testing.T) {
 		"Contact: <http://10.0.0.2/>",
 		"Contact: <sip:a@gateway.example>",
 	} {
-		d := p.CheckRegister(mustRequest("REGISTER", fields))
+		d := p.CheckRegister(RequestOf(mustRequest("REGISTER", fields), nil))
 		require.False(t, d.Allowed, fields)
 		require.Contains(t, []Cause{CauseProtected, CauseMalformed}, d.Cause, fields)
 	}
 	for _, fields := range []string{
 		"", "Contact: *\nExpires: 0", "Contact: <tel:+15551234>", "Contact: <sip:a@10.0.0.2;maddr=10.0.0.3>;expires=5\nPath: <sip:[2001:db8::1]:5060;lr>",
 	} {
-		require.True(t, p.CheckRegister(mustRequest("REGISTER", fields)).Allowed, fields)
+		require.True(t, p.CheckRegister(RequestOf(mustRequest("REGISTER", fields), nil)).Allowed, fields)
 	}
 	pass, err := NewProtector(ProtectConfig{Prefixes: []netip.Prefix{netip.MustParsePrefix("10.0.0.1/32")}, HostNames: PassHostNames})
 	require.NoError(t, err)
@@ -188,8 +188,8 @@ func TestProtectorWithAPartition(t *testing.T) {
 	}
 	p := mustPartition(gateway, name)
 	for host, want := range map[string]Cause{
-		"10.0.0.1": CauseProtected, "[::ffff:10.0.0.1]": CauseProtected, "10.0.0.2": CauseNoAddress,
-		"gw.example": CauseProtected, "GW.Example.": CauseProtected, "other.example": CauseNoAddress,
+		"10.0.0.1": CauseProtected, "[::ffff:10.0.0.1]": CauseProtected, "10.0.0.2": CauseNotProtected,
+		"gw.example": CauseProtected, "GW.Example.": CauseProtected, "other.example": CauseNotProtected,
 	} {
 		require.Equal(t, want, protect(p, PassHostNames).CheckHost(t.Context(), host).Cause, host)
 	}
@@ -213,11 +213,11 @@ func TestProtectorOfNothingIsAnError(t *testing.T) {
 		_, err := NewProtector(cfg)
 		require.Error(t, err)
 	}
-	require.Equal(t, Decision{}, new(Protector).CheckRegister(mustRequest("REGISTER", "")))
+	require.Equal(t, Decision{}, new(Protector).CheckRegister(RequestOf(mustRequest("REGISTER", ""), nil)))
 	require.Equal(t, Decision{}, (*Protector)(nil).CheckHost(t.Context(), "x"))
 	ok, err := NewProtector(ProtectConfig{Prefixes: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}, Timeout: time.Second})
 	require.NoError(t, err)
-	require.Equal(t, Decision{}, ok.CheckRegister(nil))
+	require.Equal(t, Decision{}, ok.CheckRegister(Request{}))
 }
 
 // FuzzProtector compares what is recognised with what inet_aton and its
@@ -254,9 +254,9 @@ func TestParametersHideNothing(t *testing.T) {
 		`<sip:a@192.0.2.1>;x="\"", <sip:b@203.0.113.1>;y="`,
 	} {
 		req := mustRequest("REGISTER", "Contact: "+contact)
-		require.False(t, p.CheckRegister(req).Allowed, contact)
+		require.False(t, p.CheckRegister(RequestOf(req, nil)).Allowed, contact)
 		if strings.Contains(contact, "<sip:b@") {
-			require.False(t, rs.CheckRegister(req).Allowed, contact)
+			require.False(t, rs.checkRegister(req, branchURI, nil).Allowed, contact)
 		}
 	}
 	for _, contact := range []string{
@@ -264,7 +264,7 @@ func TestParametersHideNothing(t *testing.T) {
 		`<sip:a@192.0.2.1;transport=ws;x=%22>;methods="INVITE, BYE"`,
 	} {
 		req := mustRequest("REGISTER", "Contact: "+contact)
-		require.True(t, p.CheckRegister(req).Allowed, "%s: %v", contact, p.CheckRegister(req))
-		require.True(t, rs.CheckRegister(req).Allowed, contact)
+		require.True(t, p.CheckRegister(RequestOf(req, nil)).Allowed, "%s: %v", contact, p.CheckRegister(RequestOf(req, nil)))
+		require.True(t, rs.checkRegister(req, branchURI, nil).Allowed, contact)
 	}
 }

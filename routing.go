@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"iter"
 	"slices"
-	"strings"
 
 	"github.com/emiago/sipgo/sip"
 
@@ -280,8 +279,8 @@ func (c *ruleCompiler) bad(e rulefile.Expression, err error) {
 	c.errs = append(c.errs, &LoadError{Origin: at, Value: e.Text, Err: err})
 }
 
-// Len returns the number of rules.
-func (rs *RuleSet) Len() int {
+// size is the number of rules.
+func (rs *RuleSet) size() int {
 	if rs == nil {
 		return 0
 	}
@@ -304,7 +303,7 @@ func (rs *RuleSet) idle() (Decision, bool) {
 	switch {
 	case rs == nil || !rs.loaded:
 		return Decision{Cause: CauseNotLoaded}, true
-	case rs.Len() == 0:
+	case rs.size() == 0:
 		return Decision{Allowed: true, Cause: CauseNoRules}, true
 	}
 	return Decision{}, false
@@ -502,13 +501,6 @@ func (d *Decision) and(next Decision) bool {
 	return next.Allowed
 }
 
-// CheckRouting is AllowRouting for a request: From against Request-URI and
-// branches. Ask it for every request, in-dialog ones too, and with the targets
-// that the request is really sent to.
-func (rs *RuleSet) CheckRouting(req *sip.Request, branches ...sip.Uri) Decision {
-	return rs.checkRouting(req, branches, nil)
-}
-
 func (rs *RuleSet) checkRouting(req *sip.Request, branches []sip.Uri, tr *ruleTrace) Decision {
 	if d, ok := rs.idle(); ok {
 		return d
@@ -529,38 +521,6 @@ func (rs *RuleSet) from(req *sip.Request) (texts, bool) {
 	return rs.source(&from.Address)
 }
 
-// fromTo gives the From and To header fields, if there is one of each.
-func fromTo(req *sip.Request) (from *sip.FromHeader, to *sip.ToHeader, ok bool) {
-	if req == nil {
-		return nil, nil, false
-	}
-	froms, tos := 0, 0
-	for _, h := range req.Headers() {
-		switch name := headerName(h); {
-		case isHeader(name, "from", "f"):
-			from, _ = h.(*sip.FromHeader)
-			froms++
-		case isHeader(name, "to", "t"):
-			to, _ = h.(*sip.ToHeader)
-			tos++
-		}
-	}
-	return from, to, froms == 1 && tos == 1 && from != nil && to != nil
-}
-
-// headerName is the name of a header field, "" of a nil one, which requests
-// made by hand may hold.
-func headerName(h sip.Header) string {
-	if h == nil {
-		return ""
-	}
-	return h.Name()
-}
-
-func isHeader(name, long, compact string) bool {
-	return strings.EqualFold(name, long) || strings.EqualFold(name, compact)
-}
-
 // Rules is a rule set in service: the handle that request handlers keep. The
 // zero Rules refuses everything.
 type Rules struct{ Part[RuleSet] }
@@ -575,27 +535,20 @@ func NewRules(ctx context.Context, cfg RulesConfig) (Rules, error) {
 	return perm.rules[0], nil
 }
 
-// AllowRouting answers allow_routing: may req be forwarded to its Request-URI
+// AllowRouting answers allow_routing: may r be forwarded to its Request-URI
 // and to branches, the further targets of a fork? One refused pair refuses.
-// See [RuleSet.CheckRouting].
-func (r Rules) AllowRouting(req *sip.Request, branches ...sip.Uri) Decision {
-	return r.Current().CheckRouting(req, branches...)
+// Ask it for every request, in-dialog ones too, and with the targets that the
+// request is really sent to.
+func (r Rules) AllowRouting(req Request, branches ...sip.Uri) Decision {
+	d := in(r.Part, &req).checkRouting(req.Request, branches, nil)
+	d.Source = req.Source
+	return d
 }
 
-// ExplainRouting is AllowRouting with every rule recorded.
-func (r Rules) ExplainRouting(req *sip.Request, branches ...sip.Uri) Trace {
-	return explained(func(tr *ruleTrace) Decision { return r.Current().checkRouting(req, branches, tr) })
+// Routing returns AllowRouting without branches as a [Check].
+func (r Rules) Routing() Check {
+	return func(req Request) Decision { return r.AllowRouting(req) }
 }
-
-// CheckRouting is AllowRouting without branches, in the shape that [Guard]
-// takes.
-func (r Rules) CheckRouting(req *sip.Request) Decision { return r.AllowRouting(req) }
-
-// Test is [RuleSet.Test] of the generation in service.
-func (r Rules) Test(left, right string) Decision { return r.Current().Test(left, right) }
-
-// Explain is Test with every rule recorded.
-func (r Rules) Explain(left, right string) Trace { return r.Current().Explain(left, right) }
 
 // addRules makes the part of one rule set.
 func (p *Permissions) addRules(cfg RulesConfig) error {
@@ -617,8 +570,8 @@ func loadRules(old *RuleSet, cfg RulesConfig) (l loaded, err error) {
 	if err := errors.Join(errs...); err != nil {
 		return loaded{}, err
 	}
-	l.gen, l.entries = rs, rs.Len()
-	if rs.Len() == 0 {
+	l.gen, l.entries = rs, rs.size()
+	if rs.size() == 0 {
 		l.warnings = append(l.warnings, "no rule in "+cfg.AllowFile+" and "+cfg.DenyFile+": everything is allowed")
 	}
 	for _, f := range []*ruleFile{&rs.allow, &rs.deny} {

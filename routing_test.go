@@ -75,9 +75,9 @@ func asked(method, fields string) func(*RuleSet) Decision {
 	return func(rs *RuleSet) Decision {
 		req := mustRequest(method, fields)
 		if method == "REGISTER" {
-			return rs.CheckRegister(req)
+			return rs.checkRegister(req, branchURI, nil)
 		}
-		return rs.CheckRouting(req)
+		return rs.checkRouting(req, nil, nil)
 	}
 }
 
@@ -236,13 +236,12 @@ func TestTheZeroSetAndANilHandleRefuse(t *testing.T) {
 	var none Rules
 	req := mustRequest("REGISTER", "Contact: <sip:a@b>")
 	for _, d := range []Decision{
-		new(RuleSet).Test("a", "b"), (*RuleSet)(nil).AllowRouting("sip:a@b", "sip:c@d"), none.AllowRouting(req), none.AllowRegister(req),
-		none.AllowRegisterWithPort(req), none.AllowURI(req, "sip:x"), none.AllowReferTo(req), new(Rules).Test("a", "b"),
-		none.ExplainRegister(req).Decision,
+		new(RuleSet).Test("a", "b"), (*RuleSet)(nil).AllowRouting("sip:a@b", "sip:c@d"), none.AllowRouting(RequestOf(req, nil)), none.AllowRegister(RequestOf(req, nil)),
+		none.AllowRegisterWithPort(RequestOf(req, nil)), none.AllowURI(RequestOf(req, nil), "sip:x"), none.AllowReferTo(RequestOf(req, nil)), new(Rules).Current().Test("a", "b"),
 	} {
 		require.Equal(t, Decision{Cause: CauseNotLoaded}, d)
 	}
-	require.Equal(t, CauseMalformed, mustRules("", "ALL : x").AllowRouting(nil).Cause)
+	require.Equal(t, CauseMalformed, mustRules("", "ALL : x").AllowRouting(Request{}).Cause)
 	_, err := none.Reload(t.Context())
 	require.Error(t, err)
 	require.Zero(t, none.Status())
@@ -322,18 +321,18 @@ func TestReloadSwapsBothFilesOrNone(t *testing.T) {
 	require.Equal(t, []ReloadReport{report}, told)
 	require.Equal(t, []int{2, 1, 3}, []int{report.Added, report.Removed, report.Entries})
 	require.Equal(t, uint64(2), r.Current().Generation())
-	require.True(t, r.Test("b", "x").Allowed)
+	require.True(t, r.Current().Test("b", "x").Allowed)
 	require.False(t, old.Test("b", "x").Allowed)
 
 	delete(files, "permissions.deny")
 	_, err = r.Reload(t.Context())
 	require.ErrorContains(t, err, "was there and is gone")
-	require.False(t, r.Test("c", "x").Allowed)
+	require.False(t, r.Current().Test("c", "x").Allowed)
 
 	files["permissions.deny"] = &fstest.MapFile{}
 	_, err = r.Reload(t.Context())
 	require.NoError(t, err)
-	require.True(t, r.Test("c", "x").Allowed)
+	require.True(t, r.Current().Test("c", "x").Allowed)
 }
 
 func TestSetWithoutRulesWarns(t *testing.T) {
@@ -370,7 +369,7 @@ func TestSnapshotKeepsItsRules(t *testing.T) {
 	_, err = perm.Reload(t.Context(), "rules:permissions")
 	require.NoError(t, err)
 	require.False(t, first.At(snap).Test("a", "x").Allowed)
-	require.True(t, first.Test("a", "x").Allowed)
+	require.True(t, first.Current().Test("a", "x").Allowed)
 	require.False(t, other.At(snap).Test("b", "x").Allowed)
 	require.Nil(t, mustRules("", "x : ALL").At(snap))
 	require.Nil(t, Rules{}.At(snap))
@@ -435,5 +434,5 @@ func TestTestDoesNotAllocate(t *testing.T) {
 	off, err := loadText("", "")
 	require.Empty(t, err)
 	req := mustRequest("REGISTER", "Contact: <sip:a@b>")
-	require.Zero(t, testing.AllocsPerRun(100, func() { off.CheckRegister(req); off.CheckRouting(req) }))
+	require.Zero(t, testing.AllocsPerRun(100, func() { off.checkRegister(req, branchURI, nil); off.checkRouting(req, nil, nil) }))
 }

@@ -85,7 +85,7 @@ func running(t *testing.T, cfg RunConfig, src AddressSource) (Partition, *atomic
 }
 
 func allowed(p Partition, addr string) bool {
-	return p.CheckAddress(Query{Group: 1, Addr: netip.MustParseAddr(addr)}).Allowed
+	return p.Current().CheckAddress(Query{Group: 1, Addr: netip.MustParseAddr(addr)}).Allowed
 }
 
 func eventually(t *testing.T, f func() bool) {

@@ -102,7 +102,7 @@ func lookups(p Partition, d time.Duration) (took []time.Duration) {
 		began := time.Now()
 		for range 100 {
 			i = (i*1664525 + 1013904223)
-			p.CheckSource(Source{address(i % (2 * rotatingRows)), 5060, ProtoUDP}, GroupID(i%64), "")
+			p.Current().CheckSource(Source{address(i % (2 * rotatingRows)), 5060, ProtoUDP}, GroupID(i%64), "")
 		}
 		took = append(took, time.Since(began))
 	}

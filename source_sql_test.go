@@ -91,9 +91,9 @@ func TestSkipBadOfEveryList(t *testing.T) {
 		Rows(ACLRow{Name: "bad", Rules: []ACLRule{{Sense: Permit, Prefix: prefix("0.0.0.0/0")}}}))
 	require.NoError(t, err)
 	require.Equal(t, 1, acls.Status().Skipped)
-	_, err = acls.Bind("good")
+	_, err = acls.Current().Bind("good")
 	require.NoError(t, err)
-	_, err = acls.Bind("bad")
+	_, err = acls.Current().Bind("bad")
 	require.ErrorIs(t, err, ErrUnknown, "an ACL with a rule less is none, and hides the next source's")
 
 	_, err = NewACLs(ctx, SkipBad[ACLRow](Rows(ACLRow{Empty: true})))

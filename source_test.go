@@ -98,7 +98,7 @@ func TestEveryBadCellIsNamed(t *testing.T) {
 
 	table, err = load(t, SkipBad[AddressRow](OpenSIPSAddresses(db.SQL())))
 	require.NoError(t, err)
-	require.Equal(t, 1, table.Len())
+	require.Equal(t, 1, table.size())
 }
 
 // A pattern is the table's business, but SkipBad is the source's.
@@ -112,7 +112,7 @@ func TestSkipBadLeavesOutBadPatterns(t *testing.T) {
 	require.ErrorContains(t, err, `address:id 2: pattern "x*x*`)
 	table, err := load(t, SkipBad[AddressRow](s))
 	require.NoError(t, err)
-	require.Equal(t, 1, table.Len())
+	require.Equal(t, 1, table.size())
 }
 
 func TestMask0MustBeExplained(t *testing.T) {
@@ -261,7 +261,7 @@ func FuzzAddressFile(f *testing.F) {
 		table, err := load(t, source)
 		lenient, skipErr := load(t, SkipBad[AddressRow](source))
 		require.NoError(t, skipErr, "SkipBad leaves out whatever is wrong in a file")
-		require.LessOrEqual(t, lenient.Len(), strings.Count(text, "\n")+1)
+		require.LessOrEqual(t, lenient.size(), strings.Count(text, "\n")+1)
 		if err != nil {
 			require.Contains(t, err.Error(), "f:", "an error says where")
 			return

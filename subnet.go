@@ -61,13 +61,13 @@ func loadTable(ctx context.Context, old *Table, sources []AddressSource, n *name
 	if n != nil {
 		sources = n.resolving(sources)
 	}
-	b := newTableBuilder(old.Len() + old.Len()/64)
+	b := newTableBuilder(old.size() + old.size()/64)
 	skipped, err := readAll(ctx, sources, b.add)
 	if err != nil {
 		return loaded{}, err
 	}
 	t := b.finish()
-	l := loaded{gen: t, content: b.content, entries: t.Len(), skipped: skipped, warnings: t.suspect}
+	l := loaded{gen: t, content: b.content, entries: t.size(), skipped: skipped, warnings: t.suspect}
 	if n != nil { // else rows may not have been read, and their names not used
 		l.resolved, l.names = n.rows, n.status()
 	}
@@ -238,8 +238,8 @@ func (r *AddressRow) clean() error {
 	return nil
 }
 
-// Len returns the number of rows.
-func (t *Table) Len() int {
+// size is the number of rows.
+func (t *Table) size() int {
 	if t == nil {
 		return 0
 	}
@@ -289,16 +289,13 @@ func (t *Table) loaded() bool { return t != nil && t.index != nil }
 
 // CheckSource is CheckAddress for a source that came from a socket. Its port
 // and protocol are compared as they are: a datagram with source port 0
-// matches only rows for any port.
+// matches only rows for any port. A pattern is compared with the subject even if
+// that is empty; to leave patterns unasked, set [AnySubject] in a [Query].
 func (t *Table) CheckSource(s Source, group GroupID, subject string) (d Decision) {
-	t.checkSource(&d, s, group, subject)
-	return d
-}
-
-func (t *Table) checkSource(d *Decision, s Source, group GroupID, subject string) {
 	q := s.Query(group)
 	q.Subject = subject
-	t.check(d, &q)
+	t.check(&d, &q)
+	return d
 }
 
 // AddressGroup returns the decision of the most specific row that matches s,
@@ -368,7 +365,7 @@ func (t *Table) Explain(q Query) Trace {
 // Rows yields the rows in the order of the source.
 func (t *Table) Rows() iter.Seq[AddressRow] {
 	return func(yield func(AddressRow) bool) {
-		for i := range t.Len() {
+		for i := range t.size() {
 			if !yield(t.row(uint32(i))) {
 				return
 			}
@@ -376,37 +373,11 @@ func (t *Table) Rows() iter.Seq[AddressRow] {
 	}
 }
 
-// Addresses yields the rows for single addresses: what the originals call the
-// address table.
-func (t *Table) Addresses() iter.Seq[AddressRow] {
-	return t.only(func(r AddressRow) bool { return r.Prefix.IsSingleIP() })
-}
-
-// Subnets yields the rows for wider prefixes: the originals' subnet table.
-func (t *Table) Subnets() iter.Seq[AddressRow] {
-	return t.only(func(r AddressRow) bool { return r.Prefix.IsValid() && !r.Prefix.IsSingleIP() })
-}
-
-// Hosts yields the rows for host names: Kamailio's domain table.
-func (t *Table) Hosts() iter.Seq[AddressRow] {
-	return t.only(func(r AddressRow) bool { return r.Host != "" })
-}
-
-func (t *Table) only(keep func(AddressRow) bool) iter.Seq[AddressRow] {
-	return func(yield func(AddressRow) bool) {
-		for r := range t.Rows() {
-			if keep(r) && !yield(r) {
-				return
-			}
-		}
-	}
-}
-
-// Diff returns what differs between two generations: rows that only next has,
-// and rows that only old has, each in the order of its source. Origins do not
-// count, and a row that is there twice is two rows.
-func Diff(old, next *Table) (added, removed []AddressRow) {
-	diff(old, next, func(r AddressRow) { added = append(added, r) }, func(r AddressRow) { removed = append(removed, r) })
+// Diff returns the rows that only t has, and those that only old has, each in
+// the order of its source. Origins do not count, and a row that is there twice
+// is two rows.
+func (t *Table) Diff(old *Table) (added, removed []AddressRow) {
+	diff(old, t, func(r AddressRow) { added = append(added, r) }, func(r AddressRow) { removed = append(removed, r) })
 	return added, removed
 }
 
@@ -414,7 +385,7 @@ func diff(old, next *Table, added, removed func(AddressRow)) {
 	// Reloads mostly change little: what is at the same place, counted from
 	// the end or from the beginning, is the same row.
 	same := func(i, j int) bool { return old.bare(i) == next.bare(j) }
-	n, m := old.Len(), next.Len()
+	n, m := old.size(), next.size()
 	for n > 0 && m > 0 && n != m && same(n-1, m-1) {
 		n, m = n-1, m-1
 	}
@@ -454,6 +425,13 @@ func (t *Table) bare(i int) AddressRow {
 	r := t.row(uint32(i))
 	r.Origin = Origin{}
 	return r
+}
+
+// wins reports whether row i comes before row j: by a longer prefix, or else
+// by its place in the source.
+func (t *Table) wins(i, j uint32) bool {
+	a, b := t.index.Prefix(t.rows[i].at).Bits(), t.index.Prefix(t.rows[j].at).Bits()
+	return a > b || a == b && i < j
 }
 
 // decide makes d the decision that row i matches.

@@ -265,10 +265,7 @@ func TestNilAndZeroTablesRefuse(t *testing.T) {
 		require.Empty(t, collect(table.Matches(all)))
 		require.Empty(t, collect(table.Groups(Source{Addr: all.Addr})))
 		require.Empty(t, collect(table.Rows()))
-		require.Empty(t, collect(table.Addresses()))
-		require.Empty(t, collect(table.Subnets()))
-		require.Empty(t, collect(table.Hosts()))
-		require.Zero(t, table.Len())
+		require.Zero(t, table.size())
 		require.Zero(t, table.Generation())
 	}
 }
@@ -352,7 +349,7 @@ func TestIterationStopsWhenAskedTo(t *testing.T) {
 		require.Equal(t, GroupID(1), g)
 		break
 	}
-	for _, seq := range []iter.Seq[AddressRow]{table.Rows(), table.Addresses(), table.Subnets(), table.Hosts()} {
+	for _, seq := range []iter.Seq[AddressRow]{table.Rows()} {
 		n := 0
 		for range seq {
 			n++
@@ -360,9 +357,6 @@ func TestIterationStopsWhenAskedTo(t *testing.T) {
 		}
 		first(n)
 	}
-	require.Len(t, collect(table.Addresses()), 1)
-	require.Len(t, collect(table.Subnets()), 1)
-	require.Len(t, collect(table.Hosts()), 2)
 }
 
 // A trace answers "why not": what was nearest, and what was different.
@@ -423,11 +417,11 @@ func TestDiff(t *testing.T) {
 		"other group":         {old: []AddressRow{a}, next: []AddressRow{row("192.0.2.1/32", 2, 1)}, added: []AddressRow{row("192.0.2.1/32", 2, 1)}, removed: []AddressRow{a}},
 		"origin is no change": {old: []AddressRow{a}, next: []AddressRow{row("192.0.2.1/32", 1, 77)}},
 	} {
-		added, removed := Diff(mustTable(t, test.old...), mustTable(t, test.next...))
+		added, removed := mustTable(t, test.next...).Diff(mustTable(t, test.old...))
 		require.Equal(t, test.added, added, name)
 		require.Equal(t, test.removed, removed, name)
 	}
-	added, removed := Diff(nil, nil)
+	added, removed := (*Table)(nil).Diff(nil)
 	require.Empty(t, append(added, removed...))
 }
 

@@ -8,8 +8,6 @@ import (
 	"iter"
 	"net/netip"
 	"slices"
-
-	"github.com/emiago/sipgo/sip"
 )
 
 // TrustedRow is one row of Kamailio's trusted table.
@@ -138,14 +136,6 @@ func (r TrustedRow) compile() (trustedRow, error) {
 	return row, errors.Join(errs...)
 }
 
-// Len returns the number of rows.
-func (t *TrustedTable) Len() int {
-	if t == nil {
-		return 0
-	}
-	return t.rows
-}
-
 // AllowTrusted reports whether a row matches q. The decision names the row and
 // holds its tag as Info. It does not allocate, unless a text that is compared
 // has bytes beyond ASCII.
@@ -266,32 +256,36 @@ func (p *Permissions) addTrusted(sources []TrustedSource) error {
 	return nil
 }
 
-// AllowTrusted answers allow_trusted: does a row match the socket that req
-// came from, its protocol, and From and Request-URI as they were sent?
-func (t Trusted) AllowTrusted(req *sip.Request) Decision {
-	q, err := TrustedQueryOf(req)
+// AllowTrusted answers allow_trusted: does a row match the socket that r came
+// from, its protocol, and From and Request-URI as they were sent? It is a
+// [Check].
+func (t Trusted) AllowTrusted(r Request) Decision {
+	q, err := TrustedQueryOf(r)
 	if err != nil {
-		return Decision{Cause: CauseNoSource}
+		return noSource()
 	}
-	d := t.Current().AllowTrusted(q)
-	d.Source, _ = SourceOf(req)
+	d := in(t.Part, &r).AllowTrusted(q)
+	d.Source = r.Source
 	return d
 }
 
-// TrustedQueryOf gives the question that AllowTrusted asks about req. Without
-// exactly one valid From, rows that have a pattern for it do not match.
-func TrustedQueryOf(req *sip.Request) (TrustedQuery, error) {
-	s, err := SourceOf(req)
-	if err != nil {
-		return TrustedQuery{}, err
+// TrustedQueryOf gives the question that AllowTrusted asks about r. Without
+// exactly one valid From, rows that have a pattern for it do not match; without
+// a message, rows that have any.
+func TrustedQueryOf(r Request) (TrustedQuery, error) {
+	if !r.Source.Addr.IsValid() {
+		return TrustedQuery{}, ErrNoSource
 	}
-	q := TrustedQuery{Addr: s.Addr, Proto: s.Proto, From: "\x00", Target: "\x00"} // matched by no pattern
-	if from, _, ok := fromTo(req); ok && strictParams(from.Params) {
+	q := TrustedQuery{Addr: r.Source.Addr, Proto: r.Source.Proto, From: "\x00", Target: "\x00"} // matched by no pattern
+	if r.Request == nil {
+		return q, nil
+	}
+	if from, _, ok := fromTo(r.Request); ok && strictParams(from.Params) {
 		if text, ok := sourceText(&from.Address); ok {
 			q.From = text
 		}
 	}
-	if text, ok := sourceText(&req.Recipient); ok {
+	if text, ok := sourceText(&r.Recipient); ok {
 		q.Target = text
 	}
 	return q, nil

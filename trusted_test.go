@@ -27,7 +27,7 @@ func TestTrustedRows(t *testing.T) {
 		TrustedRow{Source: addr, Tag: "none", Proto: ProtoNone, Priority: 99},
 		TrustedRow{Source: netip.MustParseAddr("::ffff:192.0.2.2"), Tag: "mapped"},
 	)
-	require.Equal(t, 6, table.Len())
+	require.Equal(t, 6, table.rows)
 	for _, c := range []struct {
 		q    TrustedQuery
 		tags []string
@@ -67,19 +67,19 @@ func TestTrustedTableFromADatabase(t *testing.T) {
 	require.NoError(t, err)
 
 	req := mustRequest("INVITE", "")
-	require.Equal(t, CauseNoSource, trusted.AllowTrusted(req).Cause)
+	require.Equal(t, CauseNoSource, trusted.AllowTrusted(RequestOf(req, nil)).Cause)
 	req.SetSource("192.0.2.1:5060")
 	req.SetTransport("UDP")
-	d := trusted.AllowTrusted(req)
+	d := trusted.AllowTrusted(RequestOf(req, nil))
 	require.Equal(t, `192.0.2.1:5060 udp allowed: trusted (trusted:id 1) "peer"`, d.String())
 	req.SetSource("[2001:db8::1]:5061")
-	require.Equal(t, CauseNoTrusted, trusted.AllowTrusted(req).Cause)
+	require.Equal(t, CauseNoTrusted, trusted.AllowTrusted(RequestOf(req, nil)).Cause)
 	req.SetTransport("TLS")
-	require.True(t, trusted.AllowTrusted(req).Allowed)
+	require.True(t, trusted.AllowTrusted(RequestOf(req, nil)).Allowed)
 	odd := mustRequest("INVITE", "From: <sip:alice@b> junk")
 	odd.SetSource("[2001:db8::1]:5061")
 	odd.SetTransport("TLS")
-	require.False(t, trusted.AllowTrusted(odd).Allowed) // no From that a pattern may be asked about
+	require.False(t, trusted.AllowTrusted(RequestOf(odd, nil)).Allowed) // no From that a pattern may be asked about
 
 	db.Set("trusted", columns,
 		[]any{int64(1), "192.0.2.0/24", "xyz", "[", `\(`, nil, "1x"},
@@ -92,7 +92,7 @@ func TestTrustedTableFromADatabase(t *testing.T) {
 	for i, want := range []string{"id 1: src_ip", "id 1: proto", "id 1: priority", "id 2: src_ip", "id 2: proto"} {
 		require.Contains(t, lines[i], want)
 	}
-	require.True(t, trusted.Current().Len() == 2 && trusted.Status().LastError != nil)
+	require.True(t, trusted.Current().rows == 2 && trusted.Status().LastError != nil)
 
 	db.Set("trusted", columns, []any{int64(4), "192.0.2.9", "udp", "[", `\(`, "", int64(0)})
 	_, err = trusted.Reload(t.Context())
@@ -103,7 +103,7 @@ func TestTrustedTableFromADatabase(t *testing.T) {
 	db.Set("old", []string{"src_ip", "proto", "from_pattern", "tag"}, []any{"192.0.2.1", "any", nil, nil})
 	trusted, err = NewTrusted(t.Context(), old)
 	require.NoError(t, err)
-	require.Equal(t, 1, trusted.Current().Len())
+	require.Equal(t, 1, trusted.Current().rows)
 	require.Equal(t, uint64(1), trusted.Current().Generation())
 
 	for _, bad := range []SQLTrusted{{}, {SQL: SQL{DB: db.SQL()}, SourceCol: NoColumn}, {SQL: SQL{DB: db.SQL(), Table: "a;b"}}, {SQL: SQL{DB: db.SQL(), Table: "none"}}} {

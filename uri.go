@@ -1,7 +1,6 @@
 package sipacl
 
 import (
-	"errors"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -362,71 +361,6 @@ func unreserved(c byte) bool {
 	return '0' <= c && c <= '9' || 'a' <= c|0x20 && c|0x20 <= 'z' || strings.IndexByte("-_.!~*'()", c) >= 0
 }
 
-// The names of the header field that transfers a call.
-const (
-	referToName, referToCompact = "refer-to", "r"
-)
-
-// ReferTo returns the URIs of all Refer-To header fields of req, in long and
-// compact form. The ReferTo method of sipgo misses the compact one and all
-// but the last. A field that is no address is an error.
-func ReferTo(req *sip.Request) ([]sip.Uri, error) {
-	var uris []sip.Uri
-	if req == nil {
-		return nil, errReferTo
-	}
-	for _, h := range req.Headers() {
-		switch name := headerName(h); {
-		case strings.EqualFold(name, referToName):
-			u, ok := h.(*sip.ReferToHeader)
-			if !ok || u == nil || u.Address.Host == "" && u.Address.Raw() == "" {
-				return nil, errReferTo
-			}
-			uris = append(uris, u.Address)
-		case strings.EqualFold(name, referToCompact):
-			for text := range splitAddresses(h.Value()) {
-				var u sip.Uri
-				if _, err := sip.ParseAddressValue(text, &u, nil); err != nil {
-					return nil, errReferTo
-				}
-				uris = append(uris, u)
-			}
-		}
-	}
-	return uris, nil
-}
-
-var errReferTo = errors.New("sipacl: Refer-To is not an address")
-
-// splitAddresses yields the addresses of a header field that is a list of
-// them: commas inside quotes and brackets do not split.
-func splitAddresses(s string) func(yield func(string) bool) {
-	return func(yield func(string) bool) {
-		start, quoted, bracketed := 0, false, false
-		for i := 0; i < len(s); i++ {
-			switch c := s[i]; {
-			case quoted:
-				if c == '\\' {
-					i++
-				}
-				quoted = c != '"'
-			case c == '"':
-				quoted = true
-			case c == '<':
-				bracketed = true
-			case c == '>':
-				bracketed = false
-			case c == ',' && !bracketed:
-				if !yield(strings.Trim(s[start:i], " \t")) {
-					return
-				}
-				start = i + 1
-			}
-		}
-		yield(strings.Trim(s[start:], " \t"))
-	}
-}
-
 // AllowURI decides whether a request from the From URI may lead to uri, a
 // destination that is not its Request-URI: a Refer-To, a diversion, a route
 // that was looked up. Rules see uri as it stands; [PlainURI] gives the text
@@ -443,11 +377,6 @@ func (rs *RuleSet) AllowURI(from, uri string) Decision {
 	return rs.pair(left, rs.texts(uri, branchURI), nil)
 }
 
-// CheckURI is AllowURI for the From of a request.
-func (rs *RuleSet) CheckURI(req *sip.Request, uri string) Decision {
-	return rs.checkURI(req, uri, nil)
-}
-
 func (rs *RuleSet) checkURI(req *sip.Request, uri string, tr *ruleTrace) Decision {
 	if d, ok := rs.idle(); ok {
 		return d
@@ -459,9 +388,8 @@ func (rs *RuleSet) checkURI(req *sip.Request, uri string, tr *ruleTrace) Decisio
 	return rs.pair(left, rs.texts(uri, branchURI), tr)
 }
 
-// CheckReferTo decides the pairs of From and every Refer-To of a request. A
-// Refer-To that is missing or is no valid URI is refused.
-func (rs *RuleSet) CheckReferTo(req *sip.Request) (d Decision) {
+// checkReferTo decides the pairs of From and every Refer-To of a request.
+func (rs *RuleSet) checkReferTo(req *sip.Request) (d Decision) {
 	if d, ok := rs.idle(); ok {
 		return d
 	}
@@ -483,15 +411,17 @@ func (rs *RuleSet) CheckReferTo(req *sip.Request) (d Decision) {
 
 // AllowURI answers allow_uri: may the caller in From reach uri? See
 // [RuleSet.AllowURI].
-func (r Rules) AllowURI(req *sip.Request, uri string) Decision {
-	return r.Current().CheckURI(req, uri)
+func (r Rules) AllowURI(req Request, uri string) Decision {
+	d := in(r.Part, &req).checkURI(req.Request, uri, nil)
+	d.Source = req.Source
+	return d
 }
 
-// ExplainURI is AllowURI with every rule recorded.
-func (r Rules) ExplainURI(req *sip.Request, uri string) Trace {
-	return explained(func(tr *ruleTrace) Decision { return r.Current().checkURI(req, uri, tr) })
+// AllowReferTo asks AllowURI about every Refer-To of r, as the text that
+// [PlainURI] makes of it. A Refer-To that is missing or is no valid URI is
+// refused. It is a [Check].
+func (r Rules) AllowReferTo(req Request) Decision {
+	d := in(r.Part, &req).checkReferTo(req.Request)
+	d.Source = req.Source
+	return d
 }
-
-// AllowReferTo asks AllowURI about every Refer-To of req, as the text that
-// [PlainURI] makes of it. It has the shape that [Guard] takes.
-func (r Rules) AllowReferTo(req *sip.Request) Decision { return r.Current().CheckReferTo(req) }
