@@ -455,16 +455,19 @@ func (a *ACL) decision(cause Cause, r ruling, s Source) Decision {
 // through.
 func permits(c Cause) bool { return c == CausePermit || c == CauseDefault }
 
-// explain gives the steps: the decision is decide's, the rules are asked one
+// explain records the steps: the decision is decide's, the rules are asked one
 // by one.
-func (a *ACL) explain(addr netip.Addr) []Step {
+func (a *ACL) explain(addr netip.Addr, t *tracer) {
 	cause, decided := a.decide(addr)
 	if a == nil || len(a.rules) == 0 {
-		return []Step{{Origin: a.Origin(), Text: a.title(), Note: noteEmpty(cause)}}
+		t.step(Step{Origin: a.Origin(), Text: a.title(), Note: noteEmpty(cause)})
+		return
 	}
-	var steps []Step
 	for i, r := range a.rules {
 		s := Step{Origin: r.Origin, Subject: addr.String(), Text: r.masked().String(), Matched: r.Prefix.Contains(addr)}
+		if a.name != "" {
+			s.Text = a.name + ": " + s.Text
+		}
 		switch {
 		case i == decided.rule && cause == CauseFamily:
 			s.Note = "refuses the other address family too, which has no rule"
@@ -475,9 +478,8 @@ func (a *ACL) explain(addr netip.Addr) []Step {
 		case addr.IsValid() && r.Prefix.Addr().BitLen() != addr.BitLen():
 			s.Note = "other address family"
 		}
-		steps = append(steps, s)
+		t.step(s)
 	}
-	return steps
 }
 
 func noteEmpty(c Cause) string {

@@ -416,7 +416,7 @@ func TestBindIsPinnedAndFollowIsLive(t *testing.T) {
 	require.Equal(t, CauseUnknownACL, d.Cause)
 	require.Equal(t, "a", d.Info)
 	require.Contains(t, live.Show(), "ACL: a (not defined, refuses everything)\nACL: b\n")
-	require.Contains(t, live.Explain(addr("192.0.2.9")).String(), "ACL a: unknown ACL")
+	require.Contains(t, traced(func(t *Trace) { live.Tracing(t).CheckSource(Source{Addr: addr("192.0.2.9")}) }).String(), "ACL a: unknown ACL")
 
 	write("[b]\ndeny=192.0.2.7/32\n")
 	stop()
@@ -512,7 +512,7 @@ func TestACLExplain(t *testing.T) {
 	require.Equal(t, `192.0.2.1 refused: ACL denies the other address family only ::/0
   - deny ::/0 ~ "192.0.2.1": refuses the other address family too, which has no rule
   - acl.conf:2:6 a: deny 0.0.0.0/0 ~ "192.0.2.1": overruled by a later rule`,
-		strings.Join(strings.Split(strings.Replace(l.Explain(addr("192.0.2.1")).String(), "+ acl.conf:2", "- acl.conf:2", 1), "\n")[:3], "\n"))
+		strings.Join(strings.Split(strings.Replace(traced(func(t *Trace) { l.Tracing(t).CheckSource(Source{Addr: addr("192.0.2.1")}) }).String(), "+ acl.conf:2", "- acl.conf:2", 1), "\n")[:3], "\n"))
 	l, err = acls.Current().Bind("a,empty")
 	require.NoError(t, err)
 	require.Equal(t, `192.0.2.1 allowed: ACL permits 192.0.2.0/24 (acl.conf:3:8) "a"
@@ -520,7 +520,7 @@ func TestACLExplain(t *testing.T) {
   + acl.conf:3:8 a: permit 192.0.2.0/24 ~ "192.0.2.1": decides
   - acl.conf:3:21 a: permit ::1/128 ~ "192.0.2.1": other address family
   - acl.conf:4:6 a: deny 192.0.2.66/32 ~ "192.0.2.1"
-  - acl.conf:5:2 empty: : no rules: permits`, l.Explain(addr("192.0.2.1")).String())
+  - acl.conf:5:2 ACL empty: no rules: permits`, traced(func(t *Trace) { l.Tracing(t).CheckSource(Source{Addr: addr("192.0.2.1")}) }).String())
 }
 
 func register(t testing.TB, contacts ...string) *sip.Request {

@@ -157,8 +157,9 @@ func (a ACLs) Follow(names string, base ...ACLRule) (*ACLList, error) {
 type ACLList struct {
 	base  *ACL // nil: no lines of its own
 	names []string
-	acls  []*ACL // by names, when pinned
-	live  ACLs   // asked for the names, when following: acls is nil then
+	acls  []*ACL  // by names, when pinned
+	live  ACLs    // asked for the names, when following: acls is nil then
+	trace *tracer // of a copy that was made to trace
 }
 
 // Names yields the names of the list in order.
@@ -181,7 +182,7 @@ func (l *ACLList) Check(r Request) Decision {
 	if !r.Source.Addr.IsValid() {
 		return noSource()
 	}
-	return l.check(r.Source, l.set(&r))
+	return l.asked(&r).check(r.Source, l.set(&r))
 }
 
 // CheckSource tells whether the address of s passes the list. The decision is
@@ -196,7 +197,31 @@ func (l *ACLList) check(s Source, set *ACLSet) Decision {
 	if v.cause == CauseUnknownACL {
 		d.Info = v.name
 	}
+	if l != nil && l.trace != nil {
+		l.explain(s.Addr, set, d)
+	}
 	return d
+}
+
+// asked is l, or one that traces if r does.
+func (l *ACLList) asked(r *Request) *ACLList {
+	if r.trace == nil {
+		return l
+	}
+	return l.tracing(&tracer{into: r.trace, check: "acl"})
+}
+
+// Tracing returns l with every rule that a question looks at recorded in into:
+// for one question.
+func (l *ACLList) Tracing(into *Trace) *ACLList { return l.tracing(&tracer{into: into}) }
+
+func (l *ACLList) tracing(tr *tracer) *ACLList {
+	next := ACLList{}
+	if l != nil {
+		next = *l
+	}
+	next.trace = tr
+	return &next
 }
 
 // verdict is a decision before it is written out.
@@ -256,29 +281,19 @@ func (v verdict) and(a *ACL, name string, addr netip.Addr) verdict {
 	return verdict{cause, r, a, name}
 }
 
-// Explain is Check with a step for every rule of every ACL.
-func (l *ACLList) Explain(addr netip.Addr) Trace {
-	t := Trace{Decision: l.CheckSource(Source{Addr: addr})}
-	if l == nil {
-		return t
-	}
-	addr = plainAddr(addr)
+// explain records a step for every rule of every ACL.
+func (l *ACLList) explain(addr netip.Addr, set *ACLSet, d Decision) {
+	l.trace.into.Decision = d
 	if l.base != nil {
-		t.Steps = append(t.Steps, l.base.explain(addr)...)
+		l.base.explain(addr, l.trace)
 	}
-	set := l.set(&Request{})
 	for i, name := range l.names {
-		a := l.named(set, i)
-		if a == nil {
-			t.Steps = append(t.Steps, Step{Text: "ACL " + name, Note: CauseUnknownACL.String()})
-			continue
-		}
-		for _, s := range a.explain(addr) {
-			s.Text = name + ": " + strings.TrimPrefix(s.Text, "ACL "+name)
-			t.Steps = append(t.Steps, s)
+		if a := l.named(set, i); a != nil {
+			a.explain(addr, l.trace)
+		} else {
+			l.trace.step(Step{Text: "ACL " + name, Note: CauseUnknownACL.String()})
 		}
 	}
-	return t
 }
 
 // ACLFor returns the check of a list that pick chooses for each request: that
@@ -314,7 +329,7 @@ type ContactConfig struct {
 // not defined, refuses these too.
 func (l *ACLList) Contacts(cfg ContactConfig) Check {
 	return func(r Request) Decision {
-		d := l.checkContacts(r.Request, l.set(&r), cfg)
+		d := l.asked(&r).checkContacts(r.Request, l.set(&r), cfg)
 		d.Source = r.Source
 		return d
 	}

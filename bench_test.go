@@ -13,6 +13,7 @@ import (
 	"github.com/emiago/sipgo/sip"
 	"github.com/stretchr/testify/require"
 
+	"github.com/sipacl/sipacl/internal/ere"
 	"github.com/sipacl/sipacl/internal/workload"
 )
 
@@ -236,12 +237,12 @@ func ruleLines(rules []workload.Rule) string {
 }
 
 // oneByOne are rules that are asked by trying one expression after the other.
-type oneByOne []struct{ left, right, leftExcept, rightExcept []Expression }
+type oneByOne []struct{ left, right, leftExcept, rightExcept []ere.Expression }
 
 func newOneByOne(b *testing.B, rules []workload.Rule) oneByOne {
-	compile := func(texts []string) (all []Expression) {
+	compile := func(texts []string) (all []ere.Expression) {
 		for _, text := range texts {
-			all = append(all, mustExpression(b, text, RuleSyntax))
+			all = append(all, mustExpression(b, text, ere.RuleSyntax))
 		}
 		return all
 	}
@@ -266,7 +267,7 @@ func (rules oneByOne) find(p *workload.Pair) int {
 }
 
 // anyMatches reports whether one of list matches; of an empty list, empty.
-func anyMatches(list []Expression, text string, empty bool) bool {
+func anyMatches(list []ere.Expression, text string, empty bool) bool {
 	for _, e := range list {
 		if e.MatchString(text) {
 			return true
@@ -464,7 +465,7 @@ func BenchmarkPattern(b *testing.B) {
 }
 
 func BenchmarkExpression(b *testing.B) {
-	e := mustExpression(b, `^sip:[^@]*@gw[0-9]*\.example\.com$`, RuleSyntax)
+	e := mustExpression(b, `^sip:[^@]*@gw[0-9]*\.example\.com$`, ere.RuleSyntax)
 	for name, subject := range map[string]string{"hit": "sip:alice@gw7.example.com", "miss": "sip:alice@gw7.example.org"} {
 		b.Run("stream="+name, func(b *testing.B) {
 			b.ReportAllocs()

@@ -162,7 +162,7 @@ func (c *aclCase) ours(t *testing.T) (answers [][][]bool, errs []error, sets []*
 			for _, r := range q.Results {
 				addr, _ := netip.ParseAddr(r.Src)
 				d := list.CheckSource(Source{Addr: addr})
-				require.Equal(t, d, list.Explain(addr).Decision)
+				require.Equal(t, d, traced(func(t *Trace) { list.Tracing(t).CheckSource(Source{Addr: addr}) }).Decision)
 				a = append(a, d.Allowed)
 			}
 			as = append(as, a)

@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/sipacl/sipacl/internal/ere"
 )
 
 func init() {
@@ -48,8 +50,8 @@ func conformPosixERE(t *testing.T, r *report, lines iter.Seq[[]byte]) {
 		}
 		decode(t, line, &q)
 		valid := q.Regcomp == "ok"
-		for syntax, match := range []bool{RuleSyntax: q.Match, GroupSyntax: q.MatchNewline} {
-			got := ereVerdict(q.Pattern, q.String, Syntax(syntax))
+		for syntax, match := range []bool{ere.RuleSyntax: q.Match, ere.GroupSyntax: q.MatchNewline} {
+			got := ereVerdict(q.Pattern, q.String, ere.Syntax(syntax))
 			switch {
 			case got == recorded(valid, match):
 				r.agree()
@@ -73,15 +75,15 @@ func conformPosixRegex(t *testing.T, r *report, lines iter.Seq[[]byte]) {
 		if q.Kind == "header" {
 			continue
 		}
-		for syntax, want := range []string{RuleSyntax: q.Rules, GroupSyntax: q.Group, TrustedSyntax: q.Trusted} {
+		for syntax, want := range []string{ere.RuleSyntax: q.Rules, ere.GroupSyntax: q.Group, ere.TrustedSyntax: q.Trusted} {
 			if strings.HasPrefix(want, "err") {
 				want = "error"
 			}
-			got := ereVerdict(q.Pattern, q.Subject, Syntax(syntax))
+			got := ereVerdict(q.Pattern, q.Subject, ere.Syntax(syntax))
 			switch {
 			case got == want:
 				r.agree()
-			case got == "error" && ereRefused(q.Pattern, Syntax(syntax) == TrustedSyntax):
+			case got == "error" && ereRefused(q.Pattern, ere.Syntax(syntax) == ere.TrustedSyntax):
 				r.differ("rule-ere")
 			default:
 				r.unexplained("%d: %s: we say %s", syntax, line, got)
@@ -104,7 +106,7 @@ func conformRulePatterns(t *testing.T, r *report, lines iter.Seq[[]byte]) {
 			require.NoError(t, err)
 			q.Pattern = string(text)
 		}
-		_, err := CompileExpression(q.Pattern, RuleSyntax)
+		_, err := ere.CompileExpression(q.Pattern, ere.RuleSyntax)
 		switch {
 		case (err == nil) == q.Regcomp:
 			r.agree()
@@ -116,8 +118,8 @@ func conformRulePatterns(t *testing.T, r *report, lines iter.Seq[[]byte]) {
 	}
 }
 
-func ereVerdict(text, subject string, syntax Syntax) string {
-	e, err := CompileExpression(text, syntax)
+func ereVerdict(text, subject string, syntax ere.Syntax) string {
+	e, err := ere.CompileExpression(text, syntax)
 	return recorded(err == nil, e.MatchString(subject))
 }
 
@@ -233,11 +235,11 @@ func TestRuleEREIsNarrow(t *testing.T) {
 		{`\d`, true, true, false}, {`a\{1001\}`, true, true, false}, {`a{1001}`, true, false, true}, {`\(a\)\1`, true, true, false},
 	} {
 		require.Equal(t, c.in, ereRefused(c.text, c.basic), c.text)
-		syntax := RuleSyntax
+		syntax := ere.RuleSyntax
 		if c.basic {
-			syntax = TrustedSyntax
+			syntax = ere.TrustedSyntax
 		}
-		_, err := CompileExpression(c.text, syntax)
+		_, err := ere.CompileExpression(c.text, syntax)
 		require.Equal(t, c.near, err == nil, "%s: %v", c.text, err)
 	}
 }

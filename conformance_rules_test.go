@@ -253,7 +253,8 @@ func (c *ruleConformance) answer(q ruleQuestion, set *RuleSet) (string, error) {
 		set = nil
 	}
 	if q.fn == "test" {
-		d, tr = set.Test(*q.left, q.uri), set.Explain(*q.left, q.uri)
+		d = set.Test(*q.left, q.uri)
+		set.Tracing(&tr).Test(*q.left, q.uri)
 	} else {
 		req, err := q.message()
 		if err != nil {
@@ -265,17 +266,17 @@ func (c *ruleConformance) answer(q ruleQuestion, set *RuleSet) (string, error) {
 			for _, b := range q.branches {
 				branches = append(branches, parseURI(b))
 			}
-			d = set.checkRouting(req, branches, nil)
-			tr = explained(func(tr *ruleTrace) Decision { return set.checkRouting(req, branches, tr) })
+			d = set.checkRouting(req, branches)
+			tr.Decision = set.Tracing(&tr).checkRouting(req, branches)
 		case "register":
-			d = set.checkRegister(req, branchURI, nil)
-			tr = explained(func(tr *ruleTrace) Decision { return set.checkRegister(req, branchURI, tr) })
+			d = set.checkRegister(req, branchURI)
+			tr.Decision = set.Tracing(&tr).checkRegister(req, branchURI)
 		case "registerport":
-			d = set.checkRegister(req, portURI, nil)
-			tr = explained(func(tr *ruleTrace) Decision { return set.checkRegister(req, portURI, tr) })
+			d = set.checkRegister(req, portURI)
+			tr.Decision = set.Tracing(&tr).checkRegister(req, portURI)
 		case "uri":
-			d = set.checkURI(req, q.uri, nil)
-			tr = explained(func(tr *ruleTrace) Decision { return set.checkURI(req, q.uri, tr) })
+			d = set.checkURI(req, q.uri)
+			tr.Decision = set.Tracing(&tr).checkURI(req, q.uri)
 		}
 	}
 	if d != tr.Decision {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/sipacl/sipacl/internal/ere"
 	"github.com/sipacl/sipacl/internal/fakedb"
 )
 
@@ -307,7 +308,7 @@ func TestTrustedModelReadsBasicExpressions(t *testing.T) {
 		} else {
 			require.Equal(t, want, got, "%s", line)
 		}
-		_, err = CompileExpression(q.Pattern, TrustedSyntax)
+		_, err = ere.CompileExpression(q.Pattern, ere.TrustedSyntax)
 		require.Equal(t, err != nil, trustedBadPattern(q.Pattern), "%s: %v", line, err)
 		n++
 	}

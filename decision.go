@@ -3,11 +3,9 @@ package sipacl
 import (
 	"encoding/json"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net/netip"
 	"strconv"
-	"strings"
 )
 
 // Errors to test for with errors.Is. The types below carry the detail.
@@ -231,46 +229,4 @@ func (d Decision) LogValue() slog.Value {
 	text("right", d.Right)
 	text("info", d.Info)
 	return slog.GroupValue(attrs...)
-}
-
-// Trace is the account of one check: every row or rule it looked at, in
-// order, and what each said. The Explain methods make it with the code of the
-// check itself. It allocates; it is for a person who asks why.
-type Trace struct {
-	Decision Decision
-	Steps    []Step
-}
-
-// Step is one line of a [Trace].
-type Step struct {
-	Origin  Origin
-	Subject string // what was compared
-	Text    string // the row or rule, as written
-	Matched bool
-	Note    string // what kept it from matching, or made it
-}
-
-// String gives the decision, then a line a step.
-func (t Trace) String() string {
-	var b strings.Builder
-	b.WriteString(t.Decision.String())
-	for _, s := range t.Steps {
-		mark := "-"
-		if s.Matched {
-			mark = "+"
-		}
-		b.WriteString("\n  " + mark)
-		for _, word := range []string{s.Origin.String(), s.Text} {
-			if word != "" {
-				b.WriteString(" " + word)
-			}
-		}
-		if s.Subject != "" {
-			fmt.Fprintf(&b, " ~ %q", s.Subject)
-		}
-		if s.Note != "" {
-			b.WriteString(": " + s.Note)
-		}
-	}
-	return b.String()
 }

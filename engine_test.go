@@ -6,6 +6,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/sipacl/sipacl/internal/ere"
 	"github.com/sipacl/sipacl/internal/ruleengine"
 )
 
@@ -37,11 +38,11 @@ func TestRecordedExpressionsThroughEngine(t *testing.T) {
 	if testing.Short() {
 		texts = texts[:len(texts)/5]
 	}
-	for _, syntax := range []Syntax{RuleSyntax, GroupSyntax, TrustedSyntax} {
-		var expressions []Expression
+	for _, syntax := range []ere.Syntax{ere.RuleSyntax, ere.GroupSyntax, ere.TrustedSyntax} {
+		var expressions []ere.Expression
 		b := newEngineBuilder(syntax)
 		for _, text := range texts {
-			e, err := CompileExpression(text, syntax)
+			e, err := ere.CompileExpression(text, syntax)
 			x, bad := b.expression(text)
 			require.Equal(t, err == nil, bad == nil, text)
 			if err != nil {
@@ -103,7 +104,7 @@ func TestRecordedRuleFilesThroughEngine(t *testing.T) {
 func TestClassesAreThoseOfEachExpression(t *testing.T) {
 	var rows []ClassRow
 	for i, text := range recordedTexts(t, "posix-ere", "pattern") {
-		if _, err := CompileExpression(text, GroupSyntax); err == nil && text != "" {
+		if _, err := ere.CompileExpression(text, ere.GroupSyntax); err == nil && text != "" {
 			rows = append(rows, ClassRow{Expression: text, Class: ClassID(i)})
 		}
 	}
@@ -112,7 +113,7 @@ func TestClassesAreThoseOfEachExpression(t *testing.T) {
 	for _, u := range []User{{"alice", "example.com"}, {"+361105", "192.0.2.1"}, {"a\xe9", "b"}, {"a_b", "a.b"}} {
 		var want []ClassID
 		for _, r := range rows {
-			if e, _ := CompileExpression(r.Expression, GroupSyntax); e.MatchString(u.uri()) {
+			if e, _ := ere.CompileExpression(r.Expression, ere.GroupSyntax); e.MatchString(u.uri()) {
 				want = append(want, r.Class)
 			}
 		}

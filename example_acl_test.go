@@ -183,12 +183,14 @@ func ExampleACL_CheckSource() {
 	// true
 }
 
-func ExampleACLList_Explain() {
+func ExampleACLList_Tracing() {
 	list, err := loadACLs(aclFiles()).Current().Bind("office")
 	if err != nil {
 		log.Fatal(err)
 	}
-	fmt.Println(list.Explain(netip.MustParseAddr("192.0.2.66")))
+	var t sipacl.Trace
+	list.Tracing(&t).CheckSource(sipacl.Source{Addr: netip.MustParseAddr("192.0.2.66")})
+	fmt.Println(t)
 	// Output:
 	// 192.0.2.66 refused: ACL denies 192.0.2.66/32 (acl.conf:7:6) "office"
 	//   + acl.conf:3:6 office: deny 0.0.0.0/0 ~ "192.0.2.66": overruled by a later rule

@@ -141,3 +141,18 @@ func ExampleTrusted_AllowTrusted() {
 	// Output:
 	// 192.0.2.1:5060 udp allowed: trusted "carrier"
 }
+
+func ExampleExplain() {
+	rules := rulesOf(`"^sip:boss@" : ALL`, `ALL : "@gw\.example\.net$"`)
+	trunks := partitionOf(sipacl.AddressRow{Group: 1, Prefix: netip.MustParsePrefix("198.51.100.0/24")})
+	check := sipacl.AnyOf(trunks.AnySource(), rules.Routing())
+	r := request("INVITE sip:1@gw.example.net:5070 SIP/2.0\r\n" +
+		"Via: SIP/2.0/UDP 192.0.2.1;branch=z9hG4bK1\r\nFrom: <sip:alice@example.com;x>;tag=1\r\nTo: <sip:1@gw.example.net>\r\n" +
+		"Call-ID: 1\r\nCSeq: 1 INVITE\r\n\r\n")
+	fmt.Println(sipacl.Explain(check, r))
+	// Output:
+	// 192.0.2.1:5060 udp refused: deny rule (permissions.deny:1:1) "sip:alice@example.com;x" -> "sip:1@gw.example.net"
+	//   - no address matches
+	//   - rules:permissions permissions.allow:1:1 "^sip:boss@" : ALL ~ "sip:alice@example.com -> sip:1@gw.example.net": left side does not match
+	//   + rules:permissions permissions.deny:1:1 ALL : "@gw\.example\.net$" ~ "sip:alice@example.com;x (canonical sip:alice@example.com) -> sip:1@gw.example.net"
+}

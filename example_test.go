@@ -205,9 +205,11 @@ func ExampleTable_Matches() {
 	// 203.0.113.0/24 200
 }
 
-func ExampleTable_Explain() {
+func ExampleTable_Tracing() {
 	q := sipacl.Query{Group: 250, Addr: netip.MustParseAddr("203.0.113.7"), Port: 5062, Proto: sipacl.ProtoUDP}
-	fmt.Println(offices().Current().Explain(q))
+	var t sipacl.Trace
+	offices().Current().Tracing(&t).CheckAddress(q)
+	fmt.Println(t)
 	// Output:
 	// 203.0.113.7:5062 udp refused: no address matches
 	//   - group 250 203.0.113.7/32 port 5060 proto udp: port is 5062

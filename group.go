@@ -11,6 +11,7 @@ import (
 
 	"github.com/emiago/sipgo/sip"
 
+	"github.com/sipacl/sipacl/internal/ere"
 	"github.com/sipacl/sipacl/internal/memberset"
 	"github.com/sipacl/sipacl/internal/ruleengine"
 )
@@ -117,7 +118,8 @@ type Member struct {
 }
 
 // ClassRow is a row of the table of regular-expression groups: users whose URI
-// "sip:name@domain" the expression matches (see [GroupSyntax]) are in Class.
+// "sip:name@domain" the expression matches are in Class: a POSIX extended regular
+// expression that tells no upper from lower case.
 type ClassRow struct {
 	Expression string // "" matches everyone
 	Class      ClassID
@@ -199,7 +201,7 @@ func (g Groups) check(user func(Request) (VerifiedUser, bool), ask func(*GroupTa
 		if !ok {
 			return Decision{Cause: CauseMalformed, Source: r.Source, Info: "no verified user"}
 		}
-		d = ask(in(g.Part, &r), u.user)
+		d = ask(asked(g.Part, &r), u.user)
 		d.Source = r.Source
 		return d
 	}
@@ -219,6 +221,7 @@ type GroupTable struct {
 	ignoreDomain bool
 	firstOnly    bool
 	gen          uint64
+	trace        *tracer // of a copy that was made to trace
 }
 
 type class struct {
@@ -243,6 +246,14 @@ func (t *GroupTable) number(n uint64) { t.gen = n }
 // It neither allocates nor does I/O, unless the configuration is Live: then it
 // sends one query, and an error, the end of ctx or of the timeout refuses.
 func (t *GroupTable) IsUserIn(ctx context.Context, u User, group string) Decision {
+	d := t.isUserIn(ctx, u, group)
+	if t != nil && t.trace != nil {
+		t.explain(ctx, u, group, d)
+	}
+	return d
+}
+
+func (t *GroupTable) isUserIn(ctx context.Context, u User, group string) Decision {
 	d, ok := t.begin(u)
 	if d.Right = group; !ok {
 		return d
@@ -266,7 +277,7 @@ func (t *GroupTable) IsUserIn(ctx context.Context, u User, group string) Decisio
 // begin gives the refusal of u, and whether u may be asked about at all.
 func (t *GroupTable) begin(u User) (d Decision, ok bool) {
 	d = Decision{Left: u.Name, Cause: CauseNotMember}
-	if t == nil {
+	if t == nil || t.members == nil {
 		d.Cause = CauseNotLoaded
 		return d, false
 	}
@@ -304,7 +315,7 @@ func (t *GroupTable) queryMember(ctx context.Context, u User, group string) (o O
 // of the query. It looks for u in each group there is: it is for people and
 // for few groups, not for millions of them.
 func (t *GroupTable) GroupsOf(ctx context.Context, u User) ([]string, error) {
-	if t == nil {
+	if t == nil || t.members == nil {
 		return nil, errNotOpened
 	}
 	if err := u.check(); err != nil {
@@ -362,43 +373,64 @@ func (t *GroupTable) match(u User, f func(*class) bool) {
 // The decision names the row. Without classes it refuses.
 func (t *GroupTable) IsUserInClass(u User, classes ...ClassID) Decision {
 	d, ok := t.begin(u)
-	if !ok {
-		return d
+	if ok {
+		t.match(u, func(c *class) bool {
+			if !slices.Contains(classes, c.id) {
+				return true
+			}
+			d.Allowed, d.Cause, d.Origin = true, CauseMember, c.origin
+			d.Right = c.expression
+			return false
+		})
 	}
-	t.match(u, func(c *class) bool {
-		if !slices.Contains(classes, c.id) {
-			return true
-		}
-		d.Allowed, d.Cause, d.Origin = true, CauseMember, c.origin
-		d.Right = c.expression
-		return false
-	})
+	if t != nil && t.trace != nil {
+		t.trace.into.Decision = d
+		t.explainClasses(u)
+	}
 	return d
 }
 
-// Explain tells how IsUserIn comes to its answer, which other groups u is in,
-// and what each expression of the classes says.
-func (t *GroupTable) Explain(ctx context.Context, u User, group string) Trace {
-	trace := Trace{Decision: t.IsUserIn(ctx, u, group)}
-	if t == nil || u.check() != nil {
-		return trace
+// Tracing returns t with every row that a question looks at recorded in into:
+// for one question.
+func (t *GroupTable) Tracing(into *Trace) *GroupTable { return t.tracing(&tracer{into: into}) }
+
+func (t *GroupTable) tracing(tr *tracer) *GroupTable {
+	next := GroupTable{}
+	if t != nil {
+		next = *t
+	}
+	next.trace = tr
+	return &next
+}
+
+// explain records how IsUserIn came to d, which other groups u is in, and what
+// each expression of the classes says.
+func (t *GroupTable) explain(ctx context.Context, u User, group string, d Decision) {
+	t.trace.into.Decision = d
+	if t.members == nil || u.check() != nil {
+		return
 	}
 	groups, err := t.GroupsOf(ctx, u)
 	for _, g := range groups {
-		o := t.IsUserIn(ctx, u, g).Origin
-		trace.Steps = append(trace.Steps, Step{Origin: o, Subject: u.Name, Text: "group " + g, Matched: g == group})
+		t.trace.step(Step{Origin: t.isUserIn(ctx, u, g).Origin, Subject: u.Name, Text: "group " + g, Matched: g == group})
 	}
 	if err != nil {
-		trace.Steps = append(trace.Steps, Step{Subject: u.Name, Text: "groups", Note: err.Error()})
+		t.trace.step(Step{Subject: u.Name, Text: "groups", Note: err.Error()})
+	}
+	t.explainClasses(u)
+}
+
+func (t *GroupTable) explainClasses(u User) {
+	if u.check() != nil {
+		return
 	}
 	for _, c := range t.classes {
-		e, _ := CompileExpression(c.expression, GroupSyntax) // the load refused what has an error
-		trace.Steps = append(trace.Steps, Step{
+		e, _ := ere.CompileExpression(c.expression, ere.GroupSyntax) // the load refused what has an error
+		t.trace.step(Step{
 			Origin: c.origin, Subject: u.uri(), Text: fmt.Sprintf("class %d %q", c.id, c.expression),
 			Matched: e.MatchString(u.uri()),
 		})
 	}
-	return trace
 }
 
 // addGroups makes the part of the groups.
@@ -440,7 +472,7 @@ func loadGroups(ctx context.Context, old *GroupTable, cfg GroupConfig) (loaded, 
 	b := groupBuilder{table: &GroupTable{
 		live: cfg.Live, timeout: cfg.LiveTimeout, ignoreDomain: cfg.IgnoreDomain, firstOnly: cfg.FirstOnly,
 	}}
-	b.engine = newEngineBuilder(GroupSyntax)
+	b.engine = newEngineBuilder(ere.GroupSyntax)
 	skipped, err := readAll(ctx, cfg.Members, b.member)
 	more, errClasses := readAll(ctx, cfg.Classes, b.class)
 	errs := []error{err, errClasses}
@@ -536,7 +568,7 @@ func (b *groupBuilder) tag(o Origin) uint32 {
 
 // check says what is wrong with the row.
 func (r ClassRow) check() error {
-	_, err := newEngineBuilder(GroupSyntax).expression(r.Expression)
+	_, err := newEngineBuilder(ere.GroupSyntax).expression(r.Expression)
 	return r.bad(err)
 }
 

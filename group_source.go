@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/sipacl/sipacl/internal/ere"
 	"github.com/sipacl/sipacl/internal/sqlrows"
 )
 
@@ -130,7 +131,7 @@ func (s SQLClasses) Rows(ctx context.Context) iter.Seq2[ClassRow, error] {
 		sqlColumn{name: s.ClassCol, byDefault: "group_id", needed: true})
 	return readTable(ctx, t, func(r *record) ClassRow {
 		row := ClassRow{Expression: r.needed(0), Class: ClassID(r.integer(1, math.MinInt32, math.MaxInt32)), Origin: r.origin}
-		if _, err := CompileExpression(row.Expression, GroupSyntax); err != nil {
+		if _, err := ere.CompileExpression(row.Expression, ere.GroupSyntax); err != nil {
 			r.bad(0, err)
 		}
 		return row
@@ -215,8 +216,8 @@ func (l textLine) class() (ClassRow, error) {
 		return ClassRow{}, l.errorf(len(l.text)+1, "found end of line, want an expression")
 	}
 	text := strings.TrimRight(l.text[cols[1]-1:], " \t")
-	var bad *ExpressionError
-	if _, err := CompileExpression(text, GroupSyntax); errors.As(err, &bad) {
+	var bad *ere.Error
+	if _, err := ere.CompileExpression(text, ere.GroupSyntax); errors.As(err, &bad) {
 		return ClassRow{}, l.errorf(cols[1]+bad.Col-1, "%s", strings.TrimSuffix(bad.Msg+"; "+bad.Hint, "; "))
 	}
 	l.origin.Col = cols[1]

@@ -170,7 +170,7 @@ func TestNilAndEmptyGroupsRefuse(t *testing.T) {
 		require.False(t, g.Current().IsUserIn(t.Context(), aliceUser, "").Allowed)
 		require.False(t, g.Current().IsUserInClass(aliceUser, 0).Allowed)
 		require.Empty(t, slices.Collect(g.Current().Classes(aliceUser)))
-		require.False(t, g.Current().Explain(t.Context(), aliceUser, "").Decision.Allowed)
+		require.False(t, traced(func(tr *Trace) { g.Current().Tracing(tr).IsUserIn(t.Context(), aliceUser, "") }).Decision.Allowed)
 		require.False(t, g.Members(verifiedAlice, "ld")(RequestOf(inviteOf(t), nil)).Allowed)
 	}
 	_, err := Groups{}.Reload(t.Context())
@@ -330,7 +330,7 @@ func TestClassFile(t *testing.T) {
 	fsys := fstest.MapFS{"re": {Data: []byte("# classes\n\n10  ^sip:1[0-9]* # not a comment$ \n-1\t^sip:alice@\n")}}
 	g := mustGroups(t, GroupConfig{Classes: []ClassSource{ClassFile{FS: fsys, Name: "re"}}})
 	require.Equal(t, []ClassID{-1}, slices.Collect(g.Current().Classes(aliceUser)))
-	require.Equal(t, "re:3:5", g.Current().Explain(t.Context(), aliceUser, "").Steps[0].Origin.String())
+	require.Equal(t, "re:3:5", traced(func(tr *Trace) { g.Current().Tracing(tr).IsUserIn(t.Context(), aliceUser, "") }).Steps[0].Origin.String())
 
 	fsys["re"] = &fstest.MapFile{Data: []byte("x ^sip:\n1\n2 ^sip:[0-9\n3  a\\d\n")}
 	_, err := g.Reload(t.Context())
@@ -507,7 +507,7 @@ func TestLiveErrorsRefuse(t *testing.T) {
 		require.Contains(t, d.Info, why)
 		_, err := g.Current().GroupsOf(ctx, aliceUser)
 		require.ErrorContains(t, err, why)
-		require.Contains(t, g.Current().Explain(ctx, aliceUser, "ld").String(), why)
+		require.Contains(t, traced(func(tr *Trace) { g.Current().Tracing(tr).IsUserIn(ctx, aliceUser, "ld") }).String(), why)
 	}
 	db.Fail(errors.New("down"))
 	refuses(t.Context(), "down")
@@ -561,7 +561,7 @@ func TestExplainGroups(t *testing.T) {
 		`  + re_grp:id 2 class -2 "EXAMPLE\\.com$" ~ "sip:alice@example.com"`,
 		`  + re_grp:id 3 class 3 "^sip:alice@" ~ "sip:alice@example.com"`,
 		`  + re_grp:id 4 class -2 "alice" ~ "sip:alice@example.com"`,
-	}, "\n"), g.Current().Explain(t.Context(), aliceUser, "ld").String())
+	}, "\n"), traced(func(tr *Trace) { g.Current().Tracing(tr).IsUserIn(t.Context(), aliceUser, "ld") }).String())
 }
 
 func TestRunReloadsGroups(t *testing.T) {

@@ -27,10 +27,7 @@ func AllOf(checks ...Check) Check {
 	return func(r Request) (d Decision) {
 		var row addressMatch
 		for _, c := range checks {
-			if c == nil {
-				return Decision{Source: r.Source}
-			}
-			if d = c(r); !d.Allowed {
+			if d = r.ask(c); !d.Allowed {
 				break
 			}
 			row.keep(&d)
@@ -79,7 +76,7 @@ func AnyOf(checks ...Check) Check {
 			if c == nil {
 				continue
 			}
-			d := c(r)
+			d := r.ask(c)
 			if d.Allowed {
 				return d
 			}
@@ -97,7 +94,7 @@ func ByMethod(checks map[sip.RequestMethod]Check) Check {
 	checks = maps.Clone(checks)
 	return func(r Request) Decision {
 		if c := checks[r.method()]; c != nil && r.Request != nil {
-			return c(r)
+			return r.ask(c)
 		}
 		return Decision{Source: r.Source, Info: "the method is not listed"}
 	}
@@ -204,9 +201,7 @@ func (g *Guard) pinned(r Request) Request {
 
 // ask decides and observes.
 func (g *Guard) ask(check Check, gate Gate, r Request) (d Decision) {
-	if d.Source = r.Source; check != nil {
-		d = check(r)
-	}
+	d = r.ask(check)
 	if g.cfg.Observe != nil {
 		g.cfg.Observe(Event{gate, r, d})
 	}

@@ -77,3 +77,9 @@ func newACLSet(sources ...ACLSource) (*ACLSet, error) {
 	}
 	return l.gen.(*ACLSet), nil
 }
+
+// traced is the trace of a question.
+func traced(ask func(*Trace)) (t Trace) {
+	ask(&t)
+	return t
+}

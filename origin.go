@@ -82,9 +82,12 @@ func shorten(s string) string {
 	return s[:most] + "..."
 }
 
-// printable is shorten with control bytes and what is no UTF-8 escaped, for
-// texts that others write and people read.
+// printable is shorten for texts that others write and people read: one that
+// would do something to a terminal is quoted.
 func printable(s string) string {
-	q := strconv.Quote(shorten(s))
-	return strings.ReplaceAll(q[1:len(q)-1], `\"`, `"`)
+	s = shorten(s)
+	if strings.ContainsFunc(s, func(r rune) bool { return !strconv.IsPrint(r) || r == '\ufffd' }) {
+		return strconv.Quote(s)
+	}
+	return s
 }

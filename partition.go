@@ -66,7 +66,7 @@ func (p Partition) CheckSourceAddress(r Request, group GroupID, subject string) 
 	if q.Subject = subject; subject == "" {
 		q.Any = AnySubject
 	}
-	in(p.Part, &r).check(&d, &q)
+	asked(p.Part, &r).check(&d, &q)
 	return d
 }
 
@@ -78,7 +78,7 @@ func (p Partition) SourceGroup(r Request) Decision {
 	if !r.Source.Addr.IsValid() {
 		return noSource()
 	}
-	return in(p.Part, &r).AddressGroup(r.Source)
+	return asked(p.Part, &r).AddressGroup(r.Source)
 }
 
 // Sources returns the check "the socket that the request came from is in one
@@ -100,7 +100,7 @@ func (p Partition) sources(groups sourceGroups) Check {
 		if !r.Source.Addr.IsValid() {
 			return noSource()
 		}
-		groups.check(&d, in(p.Part, &r), r.Source)
+		groups.check(&d, asked(p.Part, &r), r.Source)
 		return d
 	}
 }
@@ -142,4 +142,8 @@ func (g sourceGroups) check(d *Decision, t *Table, s Source) {
 	q.Any = AnySubject
 	i, ok := g.first(t, &q)
 	t.conclude(d, &q, i, ok)
+	if t != nil && t.trace != nil {
+		q.Any |= AnyGroup
+		t.explain(q, g.list, d)
+	}
 }

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/sipacl/sipacl/internal/ere"
 )
 
 func mustPattern(t testing.TB, s string) Pattern {
@@ -15,8 +17,8 @@ func mustPattern(t testing.TB, s string) Pattern {
 	return p
 }
 
-func mustExpression(t testing.TB, s string, syntax Syntax) Expression {
-	e, err := CompileExpression(s, syntax)
+func mustExpression(t testing.TB, s string, syntax ere.Syntax) ere.Expression {
+	e, err := ere.CompileExpression(s, syntax)
 	require.NoError(t, err, "%q", s)
 	return e
 }
@@ -91,8 +93,8 @@ func TestPatternMatch(t *testing.T) {
 func TestZeroPatternMatchesNothing(t *testing.T) {
 	require.False(t, Pattern{}.Match(""))
 	require.False(t, Pattern{}.Match("a"))
-	require.False(t, Expression{}.MatchString(""))
-	require.False(t, Expression{}.MatchString("a"))
+	require.False(t, ere.Expression{}.MatchString(""))
+	require.False(t, ere.Expression{}.MatchString("a"))
 }
 
 func TestPatternErrors(t *testing.T) {
@@ -147,7 +149,7 @@ func TestExpressionMatchStringDoesNotAllocate(t *testing.T) {
 	if raceDetector {
 		t.Skip("the race detector empties pools")
 	}
-	for _, syntax := range []Syntax{RuleSyntax, GroupSyntax, TrustedSyntax} {
+	for _, syntax := range []ere.Syntax{ere.RuleSyntax, ere.GroupSyntax, ere.TrustedSyntax} {
 		e := mustExpression(t, `^sip:[^@]*@gw[0-9]*\.example\.com$`, syntax)
 		for _, s := range []string{"sip:alice@gw7.example.com", "sip:alice@gw7.example.org"} {
 			require.Zero(t, testing.AllocsPerRun(100, func() { e.MatchString(s) }), s)
@@ -178,7 +180,7 @@ func TestHostileSubjects(t *testing.T) {
 		require.Less(t, took, time.Second, text)
 	}
 	for _, text := range []string{"(a*)*b", "(a|aa)+$b", "(.*)(.*)(.*)(.*)c", "(a?){500}a{500}b"} {
-		e := mustExpression(t, text, RuleSyntax)
+		e := mustExpression(t, text, ere.RuleSyntax)
 		start := time.Now()
 		require.False(t, e.MatchString(long[:1024]), text)
 		took := time.Since(start)
@@ -189,16 +191,16 @@ func TestHostileSubjects(t *testing.T) {
 
 func TestExpressionSyntaxes(t *testing.T) {
 	for _, c := range []struct {
-		syntax  Syntax
+		syntax  ere.Syntax
 		text    string
 		subject string
 		want    bool
 	}{
-		{RuleSyntax, "^A+$", "aa", true},
-		{RuleSyntax, "^b", "a\nb", false},
-		{GroupSyntax, "^b", "a\nB", true},
-		{TrustedSyntax, "^A+$", "A+", true},
-		{TrustedSyntax, "^A+$", "a+", false},
+		{ere.RuleSyntax, "^A+$", "aa", true},
+		{ere.RuleSyntax, "^b", "a\nb", false},
+		{ere.GroupSyntax, "^b", "a\nB", true},
+		{ere.TrustedSyntax, "^A+$", "A+", true},
+		{ere.TrustedSyntax, "^A+$", "a+", false},
 	} {
 		e := mustExpression(t, c.text, c.syntax)
 		require.Equal(t, c.text, e.String())
@@ -207,13 +209,13 @@ func TestExpressionSyntaxes(t *testing.T) {
 }
 
 func TestExpressionError(t *testing.T) {
-	_, err := CompileExpression(`^\d`, RuleSyntax)
-	var e *ExpressionError
+	_, err := ere.CompileExpression(`^\d`, ere.RuleSyntax)
+	var e *ere.Error
 	require.ErrorAs(t, err, &e)
-	require.Equal(t, ExpressionError{Col: 2, Msg: `\d has no meaning of its own`, Hint: "write [0-9]"}, *e)
+	require.Equal(t, ere.Error{Col: 2, Msg: `\d has no meaning of its own`, Hint: "write [0-9]"}, *e)
 	require.EqualError(t, err, `col 2: \d has no meaning of its own; write [0-9]`)
 
-	_, err = CompileExpression("a", TrustedSyntax+1)
+	_, err = ere.CompileExpression("a", ere.TrustedSyntax+1)
 	require.EqualError(t, err, "col 1: there is no Syntax 3")
 }
 
@@ -239,8 +241,8 @@ func FuzzPattern(f *testing.F) {
 func FuzzExpression(f *testing.F) {
 	f.Add(`^sip:[^@]*@(a|b){2}$`, "sip:a@ab", uint8(0))
 	f.Fuzz(func(t *testing.T, text, subject string, syntax uint8) {
-		e, err := CompileExpression(text, Syntax(syntax%4))
-		var where *ExpressionError
+		e, err := ere.CompileExpression(text, ere.Syntax(syntax%4))
+		var where *ere.Error
 		if err != nil {
 			require.ErrorAs(t, err, &where)
 			require.GreaterOrEqual(t, where.Col, 1)
@@ -446,13 +448,13 @@ func ExamplePattern() {
 }
 
 func ExampleExpression() {
-	e, err := CompileExpression(`^sip:1900[0-9]{7}@`, RuleSyntax)
+	e, err := ere.CompileExpression(`^sip:1900[0-9]{7}@`, ere.RuleSyntax)
 	if err != nil {
 		fmt.Println(err)
 		return
 	}
 	fmt.Println(e.MatchString("SIP:19005550100@example.com"))
-	_, err = CompileExpression(`^sip:1900\d+@`, RuleSyntax)
+	_, err = ere.CompileExpression(`^sip:1900\d+@`, ere.RuleSyntax)
 	fmt.Println(err)
 	// Output:
 	// true

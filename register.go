@@ -19,37 +19,32 @@ import (
 // for the bindings and is allowed. So is the contact "*" alone, which removes
 // them; the caller has to see to its Expires: 0.
 func (rs *RuleSet) AllowRegister(to string, contacts ...string) Decision {
-	return rs.registerTexts(to, contacts, branchURI, nil)
+	return rs.registerTexts(to, contacts, branchURI)
 }
 
 // AllowRegisterWithPort is AllowRegister with the port of a contact, if it has
 // one, kept in the text that rules see.
 func (rs *RuleSet) AllowRegisterWithPort(to string, contacts ...string) Decision {
-	return rs.registerTexts(to, contacts, portURI, nil)
+	return rs.registerTexts(to, contacts, portURI)
 }
 
-// ExplainRegister is AllowRegister with every rule recorded.
-func (rs *RuleSet) ExplainRegister(to string, contacts ...string) Trace {
-	return explained(func(tr *ruleTrace) Decision { return rs.registerTexts(to, contacts, branchURI, tr) })
-}
-
-func (rs *RuleSet) registerTexts(to string, contacts []string, role uriRole, tr *ruleTrace) Decision {
+func (rs *RuleSet) registerTexts(to string, contacts []string, role uriRole) Decision {
 	if d, ok := rs.idle(); ok {
 		return d
 	}
 	toURI := parseURI(to)
 	left, ok := rs.source(&toURI)
 	if !ok {
-		return malformed("To", to, "")
+		return rs.answer(malformed("To", to, ""))
 	}
 	if len(contacts) == 1 && contacts[0] == "*" {
-		return rs.alone(left, CauseStar)
+		return rs.answer(rs.alone(left, CauseStar))
 	}
 	uris := make([]sip.Uri, 0, len(contacts))
 	for _, c := range contacts {
 		uris = append(uris, parseURI(c))
 	}
-	return rs.register(left, uris, role, tr)
+	return rs.answer(rs.register(left, uris, role))
 }
 
 // alone allows what has no pair to decide, if its To may be asked about.
@@ -61,19 +56,19 @@ func (rs *RuleSet) alone(left texts, cause Cause) Decision {
 }
 
 // register decides the pairs of one To and all its contacts.
-func (rs *RuleSet) register(left texts, contacts []sip.Uri, role uriRole, tr *ruleTrace) (d Decision) {
+func (rs *RuleSet) register(left texts, contacts []sip.Uri, role uriRole) (d Decision) {
 	if len(contacts) == 0 {
 		return rs.alone(left, CauseNoContact)
 	}
 	for i := range contacts {
-		if !d.and(rs.target("Contact", left, &contacts[i], role, tr)) {
+		if !d.and(rs.target("Contact", left, &contacts[i], role)) {
 			return d
 		}
 	}
 	return d
 }
 
-func (rs *RuleSet) checkRegister(req *sip.Request, role uriRole, tr *ruleTrace) Decision {
+func (rs *RuleSet) checkRegister(req *sip.Request, role uriRole) Decision {
 	if d, ok := rs.idle(); ok {
 		return d
 	}
@@ -94,7 +89,7 @@ func (rs *RuleSet) checkRegister(req *sip.Request, role uriRole, tr *ruleTrace) 
 	case star:
 		return rs.alone(left, CauseStar)
 	}
-	return rs.register(left, contacts, role, tr)
+	return rs.register(left, contacts, role)
 }
 
 // AllowRegister answers allow_register: may the user in To register the
@@ -107,7 +102,7 @@ func (r Rules) AllowRegister(req Request) Decision { return r.register(&req, bra
 func (r Rules) AllowRegisterWithPort(req Request) Decision { return r.register(&req, portURI) }
 
 func (r Rules) register(req *Request, role uriRole) Decision {
-	d := in(r.Part, req).checkRegister(req.Request, role, nil)
+	d := asked(r.Part, req).checkRegister(req.Request, role)
 	d.Source = req.Source
 	return d
 }
@@ -199,7 +194,7 @@ func (p *Protector) CheckRegister(r Request) Decision {
 		c.ctx, cancel = context.WithTimeout(c.ctx, p.cfg.Timeout)
 		defer cancel()
 	}
-	c.table = in(p.cfg.Partition.Part, &r)
+	c.table, c.trace = asked(p.cfg.Partition.Part, &r), r.trace
 	c.refusal.Source = r.Source
 	if c.request(r.Request) {
 		return Decision{Allowed: true, Cause: CauseNotProtected, Source: r.Source}
@@ -226,6 +221,7 @@ type protection struct {
 	ctx     context.Context
 	table   *Table // of the partition
 	refusal Decision
+	trace   *Trace // nil most of the time
 }
 
 func (c *protection) refuse(cause Cause, what, why string) bool {
@@ -343,6 +339,14 @@ func (c *protection) place(s string) bool {
 
 // host looks at a host in any spelling.
 func (c *protection) host(host string) bool {
+	harmless := c.read(host)
+	if c.trace != nil {
+		c.trace.Steps = append(c.trace.Steps, Step{Check: "protector", Subject: host, Matched: !harmless, Note: c.refusal.Info})
+	}
+	return harmless
+}
+
+func (c *protection) read(host string) bool {
 	addrs, kind := readHost(host)
 	for _, a := range addrs {
 		if !c.harmless(host, a) {

@@ -29,7 +29,8 @@ type Request struct {
 	// state only VerifiedChains says who the peer is.
 	TLS interface{ ConnectionState() tls.ConnectionState }
 
-	at *Snapshot // what the checks read; nil: what is in service
+	at    *Snapshot // what the checks read; nil: what is in service
+	trace *Trace    // where they note what they look at; nil most of the time
 }
 
 // RequestOf joins a request with the socket that tx holds; tx may be nil. A

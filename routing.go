@@ -11,6 +11,7 @@ import (
 
 	"github.com/emiago/sipgo/sip"
 
+	"github.com/sipacl/sipacl/internal/ere"
 	"github.com/sipacl/sipacl/internal/ruleengine"
 	"github.com/sipacl/sipacl/internal/rulefile"
 )
@@ -67,6 +68,7 @@ type RuleSet struct {
 	asSent          bool
 	firstBranchOnly bool
 	gen             uint64
+	trace           *tracer // of a copy that was made to trace
 }
 
 // ruleFile is one file of a RuleSet.
@@ -138,7 +140,7 @@ func (x linear) find(left, right texts) (*rule, string, string) {
 }
 
 // compiler compiles each distinct expression of rules once.
-type compiler map[string]Expression
+type compiler map[string]ere.Expression
 
 // match gives the first spelling that s matches.
 func (c compiler) match(s *ruleSide, t texts) (string, bool) {
@@ -164,10 +166,10 @@ func (c compiler) matchesAny(list []string, text string) bool {
 	return slices.ContainsFunc(list, func(e string) bool { return c.expression(e).MatchString(text) })
 }
 
-func (c compiler) expression(text string) Expression {
+func (c compiler) expression(text string) ere.Expression {
 	e, ok := c[text]
 	if !ok {
-		e, _ = CompileExpression(text, RuleSyntax) // the load refused what has an error
+		e, _ = ere.CompileExpression(text, ere.RuleSyntax) // the load refused what has an error
 		c[text] = e
 	}
 	return e
@@ -214,7 +216,7 @@ func loadRuleFile(fsys fs.FS, name string, existed bool) (f ruleFile, errs []err
 	for _, e := range bad {
 		errs = append(errs, &LoadError{Origin: Origin{Name: name, Line: e.Line, Col: e.Col}, Value: e.Found, Err: errors.New(e.Message())})
 	}
-	c := ruleCompiler{file: name, engine: newEngineBuilder(RuleSyntax)}
+	c := ruleCompiler{file: name, engine: newEngineBuilder(ere.RuleSyntax)}
 	f.rules = make([]rule, 0, len(parsed))
 	for _, r := range parsed {
 		f.rules = append(f.rules, c.rule(r))
@@ -269,7 +271,7 @@ func (c *ruleCompiler) list(list []rulefile.Expression) (texts []string, numbers
 // bad notes that an expression has an error.
 func (c *ruleCompiler) bad(e rulefile.Expression, err error) {
 	at := Origin{Name: c.file, Line: c.line, Col: e.Col}
-	if bad := (*ExpressionError)(nil); errors.As(err, &bad) {
+	if bad := (*ere.Error)(nil); errors.As(err, &bad) {
 		at.Col += max(bad.Col-1, 0)
 		err = errors.New(shorten(fmt.Sprintf("expression %q: %s", e.Text, bad.Msg)))
 		if bad.Hint != "" {
@@ -301,10 +303,12 @@ func (rs *RuleSet) number(n uint64) { rs.gen = n }
 // is.
 func (rs *RuleSet) idle() (Decision, bool) {
 	switch {
-	case rs == nil || !rs.loaded:
+	case rs == nil:
 		return Decision{Cause: CauseNotLoaded}, true
+	case !rs.loaded:
+		return rs.answer(Decision{Cause: CauseNotLoaded}), true
 	case rs.size() == 0:
-		return Decision{Allowed: true, Cause: CauseNoRules}, true
+		return rs.answer(Decision{Allowed: true, Cause: CauseNoRules}), true
 	}
 	return Decision{}, false
 }
@@ -318,7 +322,7 @@ func (rs *RuleSet) texts(plain string, role uriRole) texts {
 }
 
 // pair decides one pair.
-func (rs *RuleSet) pair(left, right texts, tr *ruleTrace) Decision {
+func (rs *RuleSet) pair(left, right texts) Decision {
 	if !left.valid() || !right.valid() {
 		return Decision{
 			Cause: CauseMalformed, Left: shorten(left.plain), Right: shorten(right.plain),
@@ -326,10 +330,10 @@ func (rs *RuleSet) pair(left, right texts, tr *ruleTrace) Decision {
 		}
 	}
 	sure := func(t texts) texts { return texts{t.canonical, t.canonical} }
-	if r, l, m := rs.allow.find(sure(left), sure(right), tr); r != nil {
+	if r, l, m := rs.allow.find(sure(left), sure(right), rs.trace); r != nil {
 		return Decision{Allowed: true, Cause: CauseAllowRule, Origin: rs.allow.origin(r), Left: l, Right: m}
 	}
-	if r, l, m := rs.deny.find(left, right, tr); r != nil {
+	if r, l, m := rs.deny.find(left, right, rs.trace); r != nil {
 		return Decision{Cause: CauseDenyRule, Origin: rs.deny.origin(r), Left: l, Right: m}
 	}
 	return Decision{Allowed: true, Cause: CauseDefault, Left: left.plain, Right: right.plain}
@@ -339,14 +343,14 @@ func (f *ruleFile) origin(r *rule) Origin { return Origin{Name: f.name, Line: r.
 
 // find searches the file. For a trace it tries the rules one by one and
 // records what each says.
-func (f *ruleFile) find(left, right texts, tr *ruleTrace) (*rule, string, string) {
+func (f *ruleFile) find(left, right texts, tr *tracer) (*rule, string, string) {
 	if tr == nil {
 		return f.search.find(left, right)
 	}
 	for i := range f.rules {
-		one := linear{f.rules[i : i+1], tr.expressions}
+		one := linear{f.rules[i : i+1], tr.rules}
 		r, l, m := one.find(left, right)
-		tr.Steps = append(tr.Steps, f.step(tr.expressions, &f.rules[i], left, right, r != nil))
+		tr.step(f.step(tr.rules, &f.rules[i], left, right, r != nil))
 		if r != nil {
 			return &f.rules[i], l, m
 		}
@@ -392,32 +396,34 @@ func (t texts) String() string {
 // allow_uri, or testUri. It does not allocate, unless a text has a canonical
 // form that differs from it, or the rules have not met such texts since they
 // were loaded: what they find out they keep, up to 30 MiB a file.
-func (rs *RuleSet) Test(left, right string) Decision { return rs.test(left, right, nil) }
-
-// Explain is Test with every rule recorded. It compiles the expressions that
-// it comes to.
-func (rs *RuleSet) Explain(left, right string) Trace {
-	return explained(func(tr *ruleTrace) Decision { return rs.test(left, right, tr) })
-}
-
-// ruleTrace is a trace in the making. Its expressions are compiled once,
-// however many pairs are asked about.
-type ruleTrace struct {
-	Trace
-	expressions compiler
-}
-
-func explained(decide func(tr *ruleTrace) Decision) Trace {
-	tr := ruleTrace{expressions: compiler{}}
-	tr.Decision = decide(&tr)
-	return tr.Trace
-}
-
-func (rs *RuleSet) test(left, right string, tr *ruleTrace) Decision {
+func (rs *RuleSet) Test(left, right string) Decision {
 	if d, ok := rs.idle(); ok {
 		return d
 	}
-	return rs.pair(rs.texts(left, branchURI), rs.texts(right, branchURI), tr)
+	return rs.answer(rs.pair(rs.texts(left, branchURI), rs.texts(right, branchURI)))
+}
+
+// Tracing returns rs with every rule that a question looks at recorded in
+// into: for one question. It tries one rule after the other and compiles the
+// expressions that it comes to.
+func (rs *RuleSet) Tracing(into *Trace) *RuleSet { return rs.tracing(&tracer{into: into}) }
+
+func (rs *RuleSet) tracing(tr *tracer) *RuleSet {
+	next := RuleSet{}
+	if rs != nil {
+		next = *rs
+	}
+	tr.rules = compiler{}
+	next.trace = tr
+	return &next
+}
+
+// answer is d, noted if rs traces.
+func (rs *RuleSet) answer(d Decision) Decision {
+	if rs.trace != nil {
+		rs.trace.into.Decision = d
+	}
+	return d
 }
 
 // AllowRouting decides whether a request from the From URI may be forwarded
@@ -425,28 +431,19 @@ func (rs *RuleSet) test(left, right string, tr *ruleTrace) Decision {
 // be allowed. The arguments are URIs, without brackets and display name; one
 // that is not valid is refused.
 func (rs *RuleSet) AllowRouting(from, requestURI string, branches ...string) Decision {
-	return rs.routingTexts(from, requestURI, branches, nil)
-}
-
-// ExplainRouting is AllowRouting with every rule recorded.
-func (rs *RuleSet) ExplainRouting(from, requestURI string, branches ...string) Trace {
-	return explained(func(tr *ruleTrace) Decision { return rs.routingTexts(from, requestURI, branches, tr) })
-}
-
-func (rs *RuleSet) routingTexts(from, requestURI string, branches []string, tr *ruleTrace) Decision {
 	if d, ok := rs.idle(); ok {
 		return d
 	}
 	fromURI, target := parseURI(from), parseURI(requestURI)
 	left, ok := rs.source(&fromURI)
 	if !ok {
-		return malformed("From", from, requestURI)
+		return rs.answer(malformed("From", from, requestURI))
 	}
 	var further []sip.Uri
 	for _, b := range branches {
 		further = append(further, parseURI(b))
 	}
-	return rs.routing(left, &target, further, tr)
+	return rs.answer(rs.routing(left, &target, further))
 }
 
 // parseURI gives the zero URI, which is refused, for what is none.
@@ -470,12 +467,12 @@ func malformed(what, left, right string) Decision {
 }
 
 // routing decides the pairs of one source and all its targets.
-func (rs *RuleSet) routing(left texts, target *sip.Uri, branches []sip.Uri, tr *ruleTrace) (d Decision) {
-	if !d.and(rs.target("Request-URI", left, target, requestURI, tr)) || rs.firstBranchOnly {
+func (rs *RuleSet) routing(left texts, target *sip.Uri, branches []sip.Uri) (d Decision) {
+	if !d.and(rs.target("Request-URI", left, target, requestURI)) || rs.firstBranchOnly {
 		return d
 	}
 	for i := range branches {
-		if !d.and(rs.target("branch", left, &branches[i], branchURI, tr)) {
+		if !d.and(rs.target("branch", left, &branches[i], branchURI)) {
 			return d
 		}
 	}
@@ -483,12 +480,12 @@ func (rs *RuleSet) routing(left texts, target *sip.Uri, branches []sip.Uri, tr *
 }
 
 // target decides the pair of left and one destination.
-func (rs *RuleSet) target(what string, left texts, uri *sip.Uri, role uriRole, tr *ruleTrace) Decision {
+func (rs *RuleSet) target(what string, left texts, uri *sip.Uri, role uriRole) Decision {
 	plain, ok := plainURI(uri, role)
 	if !ok {
 		return malformed(what, left.plain, uri.String())
 	}
-	return rs.pair(left, rs.texts(plain, role), tr)
+	return rs.pair(left, rs.texts(plain, role))
 }
 
 // and joins the decision on one more pair and reports whether all are allowed
@@ -501,7 +498,7 @@ func (d *Decision) and(next Decision) bool {
 	return next.Allowed
 }
 
-func (rs *RuleSet) checkRouting(req *sip.Request, branches []sip.Uri, tr *ruleTrace) Decision {
+func (rs *RuleSet) checkRouting(req *sip.Request, branches []sip.Uri) Decision {
 	if d, ok := rs.idle(); ok {
 		return d
 	}
@@ -509,7 +506,7 @@ func (rs *RuleSet) checkRouting(req *sip.Request, branches []sip.Uri, tr *ruleTr
 	if !ok {
 		return Decision{Cause: CauseMalformed, Info: "From: no valid header field"}
 	}
-	return rs.routing(left, &req.Recipient, branches, tr)
+	return rs.routing(left, &req.Recipient, branches)
 }
 
 // from gives the texts of the From header field.
@@ -540,7 +537,7 @@ func NewRules(ctx context.Context, cfg RulesConfig) (Rules, error) {
 // Ask it for every request, in-dialog ones too, and with the targets that the
 // request is really sent to.
 func (r Rules) AllowRouting(req Request, branches ...sip.Uri) Decision {
-	d := in(r.Part, &req).checkRouting(req.Request, branches, nil)
+	d := asked(r.Part, &req).checkRouting(req.Request, branches)
 	d.Source = req.Source
 	return d
 }

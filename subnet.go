@@ -31,6 +31,7 @@ type Table struct {
 	patterns []Pattern // [0] is none
 	gen      uint64
 	suspect  []string // what is likely not meant
+	trace    *tracer  // of a copy that was made to trace
 }
 
 // row is what only a decision tells of an AddressRow. It is 12 bytes, without
@@ -267,6 +268,9 @@ func (t *Table) CheckAddress(q Query) (d Decision) {
 func (t *Table) check(d *Decision, q *Query) {
 	i, ok := t.first(q)
 	t.conclude(d, q, i, ok)
+	if t != nil && t.trace != nil {
+		t.explain(*q, nil, d)
+	}
 }
 
 // conclude makes d the decision that row i answers q, or that none does.
@@ -347,19 +351,35 @@ func (t *Table) Groups(s Source) iter.Seq[GroupID] {
 	}
 }
 
-// Explain is CheckAddress with every row that covers the address recorded,
-// and what kept it from matching.
-func (t *Table) Explain(q Query) Trace {
-	tr := Trace{Decision: t.CheckAddress(q)}
-	if !t.loaded() {
-		return tr
+// Tracing returns t with every row that covers the address of a question, and
+// what kept it from matching, recorded in into: for one question.
+func (t *Table) Tracing(into *Trace) *Table { return t.tracing(&tracer{into: into}) }
+
+func (t *Table) tracing(tr *tracer) *Table {
+	next := Table{}
+	if t != nil {
+		next = *t
 	}
-	t.scan(&q, func(i uint32, _ rowindex.Key, m miss) bool {
+	next.trace = tr
+	return &next
+}
+
+// explain records how d came about. listed are the groups asked about, if q
+// asks about any.
+func (t *Table) explain(q Query, listed []GroupID, d *Decision) {
+	t.trace.into.Decision = *d
+	if !t.loaded() {
+		return
+	}
+	t.scan(&q, func(i uint32, k rowindex.Key, m miss) bool {
 		r := t.row(i)
-		tr.Steps = append(tr.Steps, Step{Origin: r.Origin, Text: r.String(), Matched: m == rowindex.Matched, Note: missNote(m, q, r)})
+		s := Step{Origin: r.Origin, Text: r.String(), Matched: m == rowindex.Matched, Note: missNote(m, q, r)}
+		if s.Matched && listed != nil && !slices.Contains(listed, r.Group) {
+			s.Matched, s.Note = false, fmt.Sprintf("group %d is not listed", r.Group)
+		}
+		t.trace.step(s)
 		return true
 	})
-	return tr
 }
 
 // Rows yields the rows in the order of the source.

@@ -194,7 +194,7 @@ func compareTables(t *testing.T, data []byte) {
 		require.Equal(t, slow.matches(q), collect(fast.Matches(q)), "%+v of %v", q, rows)
 		s := Source{q.Addr, q.Port, q.Proto}
 		require.Equal(t, slow.groups(s), collect(fast.Groups(s)), "%v of %v", s, rows)
-		compareTrace(t, slow, q, fast.Explain(q))
+		compareTrace(t, slow, q, traced(func(tr *Trace) { fast.Tracing(tr).CheckAddress(q) }))
 	}
 }
 
@@ -261,7 +261,7 @@ func TestNilAndZeroTablesRefuse(t *testing.T) {
 		require.Equal(t, CauseNotLoaded, table.CheckAddress(all).Cause)
 		require.False(t, table.CheckAddress(all).Allowed)
 		require.False(t, table.AddressGroup(Source{Addr: all.Addr, Proto: ProtoUDP}).Allowed)
-		require.False(t, table.Explain(all).Decision.Allowed)
+		require.False(t, traced(func(tr *Trace) { table.Tracing(tr).CheckAddress(all) }).Decision.Allowed)
 		require.Empty(t, collect(table.Matches(all)))
 		require.Empty(t, collect(table.Groups(Source{Addr: all.Addr})))
 		require.Empty(t, collect(table.Rows()))
@@ -374,10 +374,10 @@ func TestExplainSaysWhatWasDifferent(t *testing.T) {
   - address:id 2 group 2 192.0.2.7/32 port 5061 proto any: port is 5060
   - address:id 3 group 2 192.0.2.7/32 port any proto tls: protocol is udp
   - address:id 1 group 1 192.0.2.0/24 port any proto any: group 2 was asked
-  - address:id 4 group 2 192.0.0.0/16 port any proto any pattern "bob": subject is "alice"`, table.Explain(q).String())
+  - address:id 4 group 2 192.0.0.0/16 port any proto any pattern "bob": subject is "alice"`, traced(func(tr *Trace) { table.Tracing(tr).CheckAddress(q) }).String())
 	q.Subject = "bob"
 	require.Equal(t, `192.0.2.7:5060 udp allowed: address matches 192.0.0.0/16 group 2 (address:id 4)`,
-		strings.SplitN(table.Explain(q).String(), "\n", 2)[0])
+		strings.SplitN(traced(func(tr *Trace) { table.Tracing(tr).CheckAddress(q) }).String(), "\n", 2)[0])
 }
 
 func TestEveryBadRowIsNamed(t *testing.T) {

@@ -8,6 +8,8 @@ import (
 	"iter"
 	"net/netip"
 	"slices"
+
+	"github.com/sipacl/sipacl/internal/ere"
 )
 
 // TrustedRow is one row of Kamailio's trusted table.
@@ -41,11 +43,12 @@ type TrustedTable struct {
 	byAddr map[netip.Addr][]trustedRow // highest priority first
 	rows   int
 	gen    uint64
+	trace  *tracer // of a copy that was made to trace
 }
 
 type trustedRow struct {
 	TrustedRow
-	from, target Expression // of non-empty texts
+	from, target ere.Expression // of non-empty texts
 }
 
 // loadTrusted builds the table that follows old.
@@ -121,11 +124,11 @@ func (r TrustedRow) compile() (trustedRow, error) {
 	if int(r.Proto) >= len(protoNames) {
 		bad("proto", r.Proto.String(), errors.New("want a known protocol"))
 	}
-	expression := func(column, text string) (e Expression) {
+	expression := func(column, text string) (e ere.Expression) {
 		if text == "" {
 			return e
 		}
-		e, err := CompileExpression(text, TrustedSyntax)
+		e, err := ere.CompileExpression(text, ere.TrustedSyntax)
 		if err != nil {
 			bad(column, text, err)
 		}
@@ -143,11 +146,13 @@ func (t *TrustedTable) AllowTrusted(q TrustedQuery) Decision {
 	d := Decision{Cause: CauseNoTrusted, Source: Source{Addr: q.Addr, Proto: q.Proto}}
 	if t == nil || t.byAddr == nil {
 		d.Cause = CauseNotLoaded
-		return d
 	}
 	for r := range t.match(q) {
 		d.Allowed, d.Cause, d.Origin, d.Info = true, CauseTrusted, r.Origin, r.Tag
 		break
+	}
+	if t != nil && t.trace != nil {
+		t.explain(q, d)
 	}
 	return d
 }
@@ -194,21 +199,29 @@ func (r *trustedRow) matches(q TrustedQuery) bool {
 // trustedText reports whether a pattern may be asked about s.
 func trustedText(s string) bool { return texts{s, s}.valid() }
 
-// Explain is AllowTrusted with every row of the address recorded.
-func (t *TrustedTable) Explain(q TrustedQuery) (tr Trace) {
-	tr.Decision = t.AllowTrusted(q)
-	if t == nil {
-		return tr
+// Tracing returns t with every row of the address asked about recorded in
+// into: for one question.
+func (t *TrustedTable) Tracing(into *Trace) *TrustedTable { return t.tracing(&tracer{into: into}) }
+
+func (t *TrustedTable) tracing(tr *tracer) *TrustedTable {
+	next := TrustedTable{}
+	if t != nil {
+		next = *t
 	}
+	next.trace = tr
+	return &next
+}
+
+func (t *TrustedTable) explain(q TrustedQuery, d Decision) {
+	t.trace.into.Decision = d
 	for i := range t.byAddr[plainAddr(q.Addr)] {
 		r := &t.byAddr[plainAddr(q.Addr)][i]
 		s := Step{Origin: r.Origin, Subject: q.From + " -> " + q.Target, Text: r.TrustedRow.String(), Matched: r.matches(q)}
 		if !s.Matched {
 			s.Note = "protocol or pattern does not match"
 		}
-		tr.Steps = append(tr.Steps, s)
+		t.trace.step(s)
 	}
-	return tr
 }
 
 // String gives the row as one reads it.
@@ -264,7 +277,7 @@ func (t Trusted) AllowTrusted(r Request) Decision {
 	if err != nil {
 		return noSource()
 	}
-	d := in(t.Part, &r).AllowTrusted(q)
+	d := asked(t.Part, &r).AllowTrusted(q)
 	d.Source = r.Source
 	return d
 }

@@ -47,7 +47,7 @@ func TestTrustedRows(t *testing.T) {
 		require.Equal(t, c.tags, slices.Collect(table.Tags(c.q)), "%+v", c.q)
 		require.Equal(t, c.info, d.Info, "%+v", c.q)
 		require.Equal(t, c.tags != nil, d.Allowed, "%+v", c.q)
-		require.Equal(t, d, table.Explain(c.q).Decision)
+		require.Equal(t, d, traced(func(t *Trace) { table.Tracing(t).AllowTrusted(c.q) }).Decision)
 	}
 	q := TrustedQuery{Addr: addr, Proto: ProtoUDP, From: "sip:a@b", Target: "sip:100@x.com"}
 	require.Zero(t, testing.AllocsPerRun(100, func() { table.AllowTrusted(q) }))

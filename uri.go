@@ -372,12 +372,12 @@ func (rs *RuleSet) AllowURI(from, uri string) Decision {
 	fromURI := parseURI(from)
 	left, ok := rs.source(&fromURI)
 	if !ok {
-		return malformed("From", from, uri)
+		return rs.answer(malformed("From", from, uri))
 	}
-	return rs.pair(left, rs.texts(uri, branchURI), nil)
+	return rs.answer(rs.pair(left, rs.texts(uri, branchURI)))
 }
 
-func (rs *RuleSet) checkURI(req *sip.Request, uri string, tr *ruleTrace) Decision {
+func (rs *RuleSet) checkURI(req *sip.Request, uri string) Decision {
 	if d, ok := rs.idle(); ok {
 		return d
 	}
@@ -385,7 +385,7 @@ func (rs *RuleSet) checkURI(req *sip.Request, uri string, tr *ruleTrace) Decisio
 	if !ok {
 		return Decision{Cause: CauseMalformed, Right: shorten(uri), Info: "From: no valid header field"}
 	}
-	return rs.pair(left, rs.texts(uri, branchURI), tr)
+	return rs.pair(left, rs.texts(uri, branchURI))
 }
 
 // checkReferTo decides the pairs of From and every Refer-To of a request.
@@ -402,7 +402,7 @@ func (rs *RuleSet) checkReferTo(req *sip.Request) (d Decision) {
 		return malformed("Refer-To", left.plain, "")
 	}
 	for i := range uris {
-		if !d.and(rs.target("Refer-To", left, &uris[i], branchURI, nil)) {
+		if !d.and(rs.target("Refer-To", left, &uris[i], branchURI)) {
 			return d
 		}
 	}
@@ -412,7 +412,7 @@ func (rs *RuleSet) checkReferTo(req *sip.Request) (d Decision) {
 // AllowURI answers allow_uri: may the caller in From reach uri? See
 // [RuleSet.AllowURI].
 func (r Rules) AllowURI(req Request, uri string) Decision {
-	d := in(r.Part, &req).checkURI(req.Request, uri, nil)
+	d := asked(r.Part, &req).checkURI(req.Request, uri)
 	d.Source = req.Source
 	return d
 }
@@ -421,7 +421,7 @@ func (r Rules) AllowURI(req Request, uri string) Decision {
 // [PlainURI] makes of it. A Refer-To that is missing or is no valid URI is
 // refused. It is a [Check].
 func (r Rules) AllowReferTo(req Request) Decision {
-	d := in(r.Part, &req).checkReferTo(req.Request)
+	d := asked(r.Part, &req).checkReferTo(req.Request)
 	d.Source = req.Source
 	return d
 }
