@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"github.com/sipacl/sipacl/internal/digest"
-	"github.com/sipacl/sipacl/internal/swap"
+	"github.com/sipacl/sipacl/internal/flight"
 )
 
 // Part is a list that is loaded, exchanged and watched by itself: what every
@@ -99,7 +99,7 @@ type part struct {
 	index  int    // in Snapshot.gens
 	name   string // "address:default"
 	load   func(ctx context.Context) (loaded, error)
-	flight *swap.Flight[[]ReloadReport]
+	flight *flight.Flight[[]ReloadReport]
 
 	// version tells the version of the content, if the sources have one; else
 	// it is nil or returns "".
@@ -173,7 +173,7 @@ type generation interface{ number(n uint64) }
 // addPart makes a part. load builds the generation that follows old, which is
 // nil at first.
 func addPart[T any](p *Permissions, name string, load func(ctx context.Context, old *T) (loaded, error)) Part[T] {
-	q := &part{perm: p, index: len(p.parts), name: name, flight: swap.New[[]ReloadReport](), status: Status{Part: name}}
+	q := &part{perm: p, index: len(p.parts), name: name, flight: flight.New[[]ReloadReport](), status: Status{Part: name}}
 	q.load = func(ctx context.Context) (loaded, error) { return load(ctx, Part[T]{q}.At(p.snap.Load())) }
 	p.parts = append(p.parts, q)
 	return Part[T]{q}
@@ -228,13 +228,13 @@ func (p *Permissions) reload(ctx context.Context, parts []*part) ([]ReloadReport
 }
 
 // together is the flight of those who reload exactly these parts.
-func (p *Permissions) together(parts []*part) *swap.Flight[[]ReloadReport] {
+func (p *Permissions) together(parts []*part) *flight.Flight[[]ReloadReport] {
 	var key strings.Builder
 	for _, q := range parts {
 		fmt.Fprintf(&key, "%d,", q.index)
 	}
-	f, _ := p.flights.LoadOrStore(key.String(), swap.New[[]ReloadReport]())
-	return f.(*swap.Flight[[]ReloadReport])
+	f, _ := p.flights.LoadOrStore(key.String(), flight.New[[]ReloadReport]())
+	return f.(*flight.Flight[[]ReloadReport])
 }
 
 // alone takes the turn of every part.

@@ -120,18 +120,28 @@ func TestRunTriggerDoesNotWaitForTheInterval(t *testing.T) {
 	eventually(t, func() bool { return allowed(p, "192.0.2.2") })
 }
 
-// A table that is emptied and refilled row by row is taken when it stands.
+// A table that is emptied and refilled row by row is taken when it stands: when
+// two reads agree.
 func TestRunTakesWhatStands(t *testing.T) {
-	src := new(changing)
-	src.set(hosts(50)...)
-	p, _ := running(t, RunConfig{Interval: time.Millisecond, Settle: 150 * time.Millisecond}, src)
-	p.OnReload(func(r ReloadReport) { require.Equal(t, 60, r.Entries) })
-	for n := range 61 {
-		src.set(hosts(n)...)
-		time.Sleep(2 * time.Millisecond)
-		require.True(t, allowed(p, "192.0.2.49"), "after %d rows", n)
+	const full = 60
+	reads := -1
+	p := must(NewPartition(t.Context(), RowFunc[AddressRow](func(ctx context.Context) iter.Seq2[AddressRow, error] {
+		if reads++; reads == 0 {
+			return Rows(hosts(50)...).Rows(ctx)
+		}
+		return Rows(hosts(min(reads-1, full))...).Rows(ctx)
+	})))
+	w := &watch{part: p.p}
+	cfg := RunConfig{Interval: time.Hour, Timeout: time.Hour, Settle: 1}
+	for reads < full {
+		w.look(t.Context(), p.p.perm, cfg)
+		require.ErrorIs(t, p.Status().LastError, ErrUnsettled)
+		require.Equal(t, 50, p.Status().Entries, "after %d reads", reads)
+		require.LessOrEqual(t, w.pause, cfg.Interval, "soon again")
 	}
-	eventually(t, func() bool { return p.Status().Entries == 60 })
+	w.look(t.Context(), p.p.perm, cfg)
+	require.NoError(t, p.Status().LastError)
+	require.Equal(t, full, p.Status().Entries)
 }
 
 func TestRunRefusesWhatHasShrunk(t *testing.T) {

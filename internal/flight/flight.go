@@ -1,5 +1,5 @@
-// Package swap brings concurrent reloads of one thing together.
-package swap
+// Package flight brings concurrent loads of one thing together.
+package flight
 
 import (
 	"context"
@@ -22,9 +22,10 @@ type Flight[T any] struct {
 }
 
 type call[T any] struct {
-	done  chan struct{}
-	value T
-	err   error
+	joined int // callers; guarded by Flight.mu
+	done   chan struct{}
+	value  T
+	err    error
 }
 
 // New returns a Flight without calls.
@@ -82,7 +83,18 @@ func (f *Flight[T]) join() *call[T] {
 	if f.pending == nil {
 		f.pending = &call[T]{done: make(chan struct{})}
 	}
+	f.pending.joined++
 	return f.pending
+}
+
+// Joined counts the callers that share the next call, which has not begun.
+func (f *Flight[T]) Joined() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.pending == nil {
+		return 0
+	}
+	return f.pending.joined
 }
 
 // begin lets nobody join c from now on.
