@@ -203,9 +203,9 @@ func plainPrefix(p netip.Prefix) (netip.Prefix, error) {
 // meaning it has in Asterisk: all rules are looked at, and the last one that
 // covers the address decides. Addresses that no rule covers are permitted.
 //
-// The families are separate, with one exception: a list that denies all of
-// one family (its last /0 rule of that family denies) and holds no rule of
-// the other refuses the other too; see decision acl-family.
+// The families are separate, with one exception: a list whose deny rules cover
+// all of one family, and which holds no rule of the other, refuses the other
+// too; see decision acl-family.
 //
 // A nil ACL and the zero one refuse everything. An ACL is safe for concurrent
 // use; a check takes one lookup, however many rules there are.
@@ -336,23 +336,58 @@ func (a *ACL) originOf(v *aclValue) Origin {
 	return Origin{Name: a.names[v[4]>>8], Line: int(v[2]), Col: int(v[3]), Unit: Unit(v[4] >> 1 & 0x7f)}
 }
 
-// shutFamilies finds the rules that speak for the family that has no rule.
+// shutFamilies finds the rules that speak for the family that has no rule: of
+// a family whose deny rules cover all of it, the widest of them.
 func (a *ACL) shutFamilies() (shut [2]uint32) {
 	var any [2]bool
-	var all [2]uint32 // 1 + the last /0 rule
+	var denied [2][]netip.Prefix
+	var widest [2]uint32 // 1 + the rule; the last one of those
 	for i, r := range a.rules {
 		f := family(r.Prefix.Addr())
 		any[f] = true
-		if r.Prefix.Bits() == 0 {
-			all[f] = uint32(i) + 1
+		if later := a.later[i]; r.Sense == Permit || later > 0 && a.rules[later-1].Sense == Permit {
+			continue // or permitted again
+		}
+		denied[f] = append(denied[f], r.Prefix.Masked())
+		if w := widest[f]; w == 0 || r.Prefix.Bits() <= a.rules[w-1].Prefix.Bits() {
+			widest[f] = uint32(i) + 1
 		}
 	}
 	for f := range shut {
-		if other := all[1-f]; !any[f] && other > 0 && a.rules[other-1].Sense == Deny {
-			shut[f] = other
+		if other := 1 - f; !any[f] && covered(everything[other], denied[other]) {
+			shut[f] = widest[other]
 		}
 	}
 	return shut
+}
+
+var everything = [2]netip.Prefix{netip.PrefixFrom(netip.IPv4Unspecified(), 0), netip.PrefixFrom(netip.IPv6Unspecified(), 0)}
+
+// covered reports whether list covers all of p.
+func covered(p netip.Prefix, list []netip.Prefix) bool {
+	var within []netip.Prefix // parts of p
+	for _, q := range list {
+		switch {
+		case q.Bits() <= p.Bits() && q.Contains(p.Addr()):
+			return true
+		case p.Contains(q.Addr()):
+			within = append(within, q)
+		}
+	}
+	if len(within) < 2 { // one part is not the whole
+		return false
+	}
+	low := netip.PrefixFrom(p.Addr(), p.Bits()+1)
+	high := netip.PrefixFrom(upperHalf(p), p.Bits()+1)
+	return covered(low, within) && covered(high, within)
+}
+
+// upperHalf is the first address of the upper half of p.
+func upperHalf(p netip.Prefix) netip.Addr {
+	b := p.Addr().AsSlice()
+	b[p.Bits()/8] |= 0x80 >> (p.Bits() % 8)
+	a, _ := netip.AddrFromSlice(b)
+	return a
 }
 
 // family is 0 for IPv4, 1 for IPv6.
@@ -515,6 +550,9 @@ func (a *ACL) warnings() (all []string) {
 	}
 	if len(a.rules) == 0 {
 		warn(a.origin, "no rules, so it permits everything")
+	}
+	if len(a.rules) > 0 && !slices.ContainsFunc(a.rules, func(r ACLRule) bool { return r.Sense == Deny }) {
+		warn(a.origin, "permits and denies nothing: everybody passes; begin with deny=0.0.0.0/0,::/0")
 	}
 	for f, rule := range a.shut {
 		if rule > 0 {

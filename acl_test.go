@@ -244,7 +244,12 @@ func TestDecisionACLFamily(t *testing.T) {
 		{"deny=0.0.0.0/0", false, false, CauseDeny, CauseFamily},
 		{"deny=::/0", false, false, CauseFamily, CauseDeny},
 		{"deny=0.0.0.0/0,2001:db8::/32", false, true, CauseDeny, CauseDefault},
-		{"deny=0.0.0.0/1,128.0.0.0/1", false, true, CauseDeny, CauseDefault},
+		{"deny=0.0.0.0/1,128.0.0.0/1", false, false, CauseDeny, CauseFamily}, // all of it in halves
+		{"deny=0.0.0.0/1,128.0.0.0/2,192.0.0.0/2,!10.0.0.0/8", false, false, CauseDeny, CauseFamily},
+		{"deny=0.0.0.0/1,128.0.0.0/2,192.0.0.0/3", false, true, CauseDeny, CauseDefault},   // 224.0.0.0/3 is left
+		{"deny=0.0.0.0/1,128.0.0.0/1,!128.0.0.0/1", true, true, CausePermit, CauseDefault}, // half of it permitted again
+		{"deny=0.0.0.0/1,!0.0.0.0/1,0.0.0.0/0", false, false, CauseDeny, CauseFamily},
+		{"deny=::/1,8000::/1", false, false, CauseFamily, CauseDeny},
 		{"permit=0.0.0.0/0", true, true, CausePermit, CauseDefault},
 		{"deny=0.0.0.0/0,!0.0.0.0/0", true, true, CausePermit, CauseDefault},
 		{"permit=0.0.0.0/0,!0.0.0.0/0", false, false, CauseDeny, CauseFamily},
@@ -642,14 +647,9 @@ func TestACLForPicksAListARequest(t *testing.T) {
 // ACL is wrong.
 func slowACL(rules []ACLRule, ip netip.Addr) (Cause, int) {
 	cause, decided := CauseDefault, -1
-	var mine, all bool
-	shut := -1
+	mine := false
 	for i, r := range rules {
-		if r.Prefix.Addr().BitLen() == ip.BitLen() {
-			mine = true
-		} else if r.Prefix.Bits() == 0 {
-			all, shut = r.Sense == Deny, i
-		}
+		mine = mine || r.Prefix.Addr().BitLen() == ip.BitLen()
 		if r.Prefix.Contains(ip) {
 			cause, decided = CauseDeny, i
 			if r.Sense == Permit {
@@ -657,10 +657,55 @@ func slowACL(rules []ACLRule, ip netip.Addr) (Cause, int) {
 			}
 		}
 	}
-	if !mine && all {
+	if shut := slowShut(rules); !mine && shut >= 0 {
 		return CauseFamily, shut
 	}
 	return cause, decided
+}
+
+// slowShut is the widest of the rules that deny all of the family of rules, or
+// -1. A family is denied if the first address and each one behind a prefix is.
+func slowShut(rules []ACLRule) (widest int) {
+	widest = -1
+	var denied []netip.Prefix
+	for i, r := range rules {
+		last := i
+		for j := i + 1; j < len(rules); j++ {
+			if rules[j].Prefix.Bits() <= r.Prefix.Bits() && rules[j].Prefix.Contains(r.Prefix.Addr()) {
+				last = j
+			}
+		}
+		if r.Sense == Permit || rules[last].Sense == Permit {
+			continue
+		}
+		denied = append(denied, r.Prefix.Masked())
+		if widest < 0 || r.Prefix.Bits() <= rules[widest].Prefix.Bits() {
+			widest = i
+		}
+	}
+	if widest < 0 {
+		return -1
+	}
+	edges := []netip.Addr{everything[family(rules[0].Prefix.Addr())].Addr()}
+	for _, p := range denied {
+		edges = append(edges, behind(p))
+	}
+	for _, a := range edges {
+		if a.IsValid() && !slices.ContainsFunc(denied, func(p netip.Prefix) bool { return p.Contains(a) }) {
+			return -1
+		}
+	}
+	return widest
+}
+
+// behind is the first address behind p, none if p ends the family.
+func behind(p netip.Prefix) netip.Addr {
+	b := p.Addr().AsSlice()
+	for bit := p.Bits(); bit < len(b)*8; bit++ {
+		b[bit/8] |= 0x80 >> (bit % 8)
+	}
+	a, _ := netip.AddrFromSlice(b)
+	return a.Next()
 }
 
 // aclCases makes rules and addresses that lie close together.

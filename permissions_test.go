@@ -557,3 +557,74 @@ func TestStatusIsJSON(t *testing.T) {
 	require.NoError(t, err)
 	require.JSONEq(t, `{"part":"acl","generation":0,"entries":0,"skipped":0,"age_seconds":0}`, string(text))
 }
+
+// Nothing is in service yet when a first load fails, and the log does not say
+// that something stays.
+func TestAFirstLoadThatFailsSaysThatNothingIsInService(t *testing.T) {
+	var log bytes.Buffer
+	_, err := Open(t.Context(), Config{
+		Partitions: []PartitionConfig{{Sources: []AddressSource{Rows(AddressRow{})}}},
+		Logger:     slog.New(slog.NewTextHandler(&log, nil)),
+	})
+	require.Error(t, err)
+	require.Contains(t, log.String(), "load failed, nothing is in service")
+	require.NotContains(t, log.String(), "stays")
+}
+
+// Reads that fail and reads that are good show in Status by themselves, and a
+// read that finds nothing new verifies what is in service.
+func TestStatusTellsWhenItWasVerifiedAndSinceWhenReadsFail(t *testing.T) {
+	var a adjustable
+	a.holds(one)
+	var c clock
+	c.forward(time.Hour)
+	p := opened(t, Config{Partitions: []PartitionConfig{a.called("")}, Clock: c.now})
+	part := part1(t, p, "")
+	loaded := c.now()
+	w, cfg := &watch{part: part.p}, RunConfig{Interval: time.Hour, Timeout: time.Hour, Settle: 1}
+	look := func() Status {
+		c.forward(time.Minute)
+		w.look(t.Context(), p, cfg)
+		return part.Status()
+	}
+	s := look()
+	require.Equal(t, []time.Time{loaded, c.now()}, []time.Time{s.LoadedAt, s.VerifiedAt})
+	require.Zero(t, s.FailingSince)
+	verified := c.now()
+
+	a.fails(errors.New("down"))
+	s = look()
+	since := c.now()
+	s = look()
+	require.Equal(t, []time.Time{loaded, verified, since, c.now()}, []time.Time{s.LoadedAt, s.VerifiedAt, s.FailingSince, s.LastAttempt})
+	require.Equal(t, 2*time.Minute, s.Age)
+
+	a.holds(one)
+	s = look()
+	require.Zero(t, s.FailingSince)
+	require.NoError(t, s.LastError)
+	require.Equal(t, []time.Time{loaded, c.now()}, []time.Time{s.LoadedAt, s.VerifiedAt})
+	require.Equal(t, uint64(1), s.Generation)
+}
+
+// Two servers with the same rows have the same digest, whatever their tables
+// number the rows, and however often they loaded them.
+func TestDigestIsTheSameOnEveryMachine(t *testing.T) {
+	of := func(rows ...AddressRow) string { return mustPartition(rows...).Status().Digest }
+	row := AddressRow{Group: 1, Prefix: prefix("192.0.2.1/32"), Port: 1, Proto: ProtoUDP, Pattern: "a", Info: "b"}
+	base := of(row)
+	require.Equal(t, "9bd9", base[:4], "written down: another digest would look like drift")
+	moved := row
+	moved.Origin = Origin{Name: "other", Line: 7, Unit: UnitID}
+	require.Equal(t, base, of(moved))
+	for i, change := range []func(*AddressRow){
+		func(r *AddressRow) { r.Group = 2 }, func(r *AddressRow) { r.Prefix = prefix("192.0.2.1/31") },
+		func(r *AddressRow) { r.Port = 0 }, func(r *AddressRow) { r.Proto = ProtoAny }, func(r *AddressRow) { r.Pattern = "" },
+		func(r *AddressRow) { r.Info = "" }, func(r *AddressRow) { r.Prefix, r.Host = netip.Prefix{}, "a.example" },
+	} {
+		r := row
+		change(&r)
+		require.NotEqual(t, base, of(r), i)
+	}
+	require.NotEqual(t, of(row, moved), of(row))
+}

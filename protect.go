@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 	"strconv"
 	"strings"
@@ -304,32 +303,12 @@ func (c *protection) name(host string) bool {
 	case RefuseHostNames:
 		return c.refuse(CauseProtected, host, "host names do not register")
 	}
-	name := strings.TrimSuffix(host, ".")
-	if !c.resolved(host, name) {
-		return false
-	}
-	for _, service := range [...][2]string{{"sip", "udp"}, {"sip", "tcp"}, {"sips", "tcp"}} {
-		_, targets, err := c.cfg.Resolver.LookupSRV(c.ctx, service[0], service[1], name)
-		if none := (*net.DNSError)(nil); err != nil && !(errors.As(err, &none) && none.IsNotFound) {
-			return c.refuse(CauseError, host, "the name does not resolve")
-		}
-		for _, t := range targets {
-			if !c.resolved(host, strings.TrimSuffix(t.Target, ".")) {
-				return false
-			}
-		}
-	}
-	return true
-}
-
-// resolved looks at the addresses of a name that host leads to.
-func (c *protection) resolved(host, name string) bool {
-	addrs, err := c.cfg.Resolver.LookupNetIP(c.ctx, "ip", name)
+	addrs, err := resolveName(c.ctx, c.cfg.Resolver, strings.TrimSuffix(host, "."), true)
 	if err != nil || len(addrs) == 0 {
 		return c.refuse(CauseError, host, "the name does not resolve")
 	}
 	for _, a := range addrs {
-		for _, b := range embedded(plainAddr(a)) {
+		for _, b := range embedded(a) {
 			if !c.harmless(host, b) {
 				return false
 			}

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -27,7 +28,7 @@ type Resolver interface {
 // in whoever can answer for it.
 type ResolveConfig struct {
 	Resolver Resolver // nil is net.DefaultResolver
-	SRV      bool     // also the targets of _sip._udp, _sip._tcp and _sips._tcp
+	SRV      bool     // also the targets of _sip._udp, _sip._tcp, _sip._tls, _sips._tcp and so on
 
 	Every   time.Duration // an answer is asked for again after this; 0 is one minute
 	Timeout time.Duration // for one name; 0 is two seconds
@@ -175,16 +176,7 @@ const (
 // lookup returns the addresses of a name and of its SRV targets, as a set. An
 // error says that some may be missing.
 func (n *names) lookup(ctx context.Context, name string) ([]netip.Addr, error) {
-	addrs, err := n.hosts(ctx, name+".")
-	if n.cfg.SRV {
-		for _, s := range [][2]string{{"sip", "udp"}, {"sip", "tcp"}, {"sips", "tcp"}} {
-			more, srvErr := n.targets(ctx, s[0], s[1], name+".")
-			addrs, err = append(addrs, more...), errors.Join(err, srvErr)
-		}
-	}
-	for i, a := range addrs {
-		addrs[i] = plainAddr(a)
-	}
+	addrs, err := resolveName(ctx, n.cfg.Resolver, name, n.cfg.SRV)
 	addrs = slices.DeleteFunc(addrs, func(a netip.Addr) bool { return !a.IsValid() || a.IsUnspecified() || a.IsMulticast() })
 	slices.SortFunc(addrs, netip.Addr.Compare)
 	addrs = slices.Compact(addrs)
@@ -197,22 +189,42 @@ func (n *names) lookup(ctx context.Context, name string) ([]netip.Addr, error) {
 	return addrs, err
 }
 
-// hosts returns the addresses of a name; that it has none is no error.
-func (n *names) hosts(ctx context.Context, name string) ([]netip.Addr, error) {
-	addrs, err := n.cfg.Resolver.LookupNetIP(ctx, "ip", name)
-	return slices.Clone(addrs), unlessNotFound(err)
+// services are the SRV names below which SIP servers, sipgo among them, look
+// for where a host name leads.
+var services = [...][2]string{
+	{"sip", "udp"}, {"sip", "tcp"}, {"sip", "tls"}, {"sips", "tcp"}, {"sips", "tls"}, {"sips", "udp"},
 }
 
-func (n *names) targets(ctx context.Context, service, proto, name string) (addrs []netip.Addr, err error) {
-	_, srvs, err := n.cfg.Resolver.LookupSRV(ctx, service, proto, name)
-	if err = unlessNotFound(err); len(srvs) > maxTargets {
-		return nil, fmt.Errorf("_%s._%s.%s has %d targets, want at most %d", service, proto, name, len(srvs), maxTargets)
+// resolveName returns every address that a name leads to, and with srv those
+// of its SRV targets. An error says that some may be missing; that a name has
+// none is no error. The name is asked for as it is written, so that hosts files
+// and search lists apply as they do for who sends to it.
+func resolveName(ctx context.Context, r Resolver, name string, srv bool) ([]netip.Addr, error) {
+	addrs, err := hostAddrs(ctx, r, name)
+	if !srv {
+		return addrs, err
 	}
-	for _, s := range srvs {
-		more, hostErr := n.hosts(ctx, s.Target)
-		addrs, err = append(addrs, more...), errors.Join(err, hostErr)
+	for _, s := range services {
+		_, targets, srvErr := r.LookupSRV(ctx, s[0], s[1], name)
+		if err = errors.Join(err, unlessNotFound(srvErr)); len(targets) > maxTargets {
+			return nil, fmt.Errorf("_%s._%s.%s has %d targets, want at most %d", s[0], s[1], name, len(targets), maxTargets)
+		}
+		for _, t := range targets {
+			more, hostErr := hostAddrs(ctx, r, strings.TrimSuffix(t.Target, "."))
+			addrs, err = append(addrs, more...), errors.Join(err, hostErr)
+		}
 	}
 	return addrs, err
+}
+
+// hostAddrs returns the addresses of a name; that it has none is no error.
+func hostAddrs(ctx context.Context, r Resolver, name string) ([]netip.Addr, error) {
+	addrs, err := r.LookupNetIP(ctx, "ip", name)
+	plain := make([]netip.Addr, len(addrs))
+	for i, a := range addrs {
+		plain[i] = plainAddr(a)
+	}
+	return plain, unlessNotFound(err)
 }
 
 func unlessNotFound(err error) error {
@@ -221,6 +233,16 @@ func unlessNotFound(err error) error {
 		return nil
 	}
 	return err
+}
+
+// warnings tells of the names that match nothing by address.
+func (n *names) warnings() (all []string) {
+	for _, s := range n.status() {
+		if len(s.Addrs) == 0 {
+			all = append(all, fmt.Sprintf("host name %s matches no address: %v", s.Name, s.Err))
+		}
+	}
+	return all
 }
 
 // status tells the state of the names that the last load used, and forgets

@@ -94,9 +94,9 @@ func reaches(p Partition, addr string, port uint16) bool {
 
 func TestEveryAddressOfANameMatches(t *testing.T) {
 	b := &book{addrs: map[string][]string{
-		"gw.example.com.":  {"192.0.2.2", "192.0.2.1", "2001:db8::1", "192.0.2.1", "::ffff:192.0.2.3", "0.0.0.0", "224.0.0.1"},
-		"srv.example.com.": {"192.0.2.9"},
-	}, srvs: map[string][]string{"_sip._udp.gw.example.com.": {"srv.example.com."}}}
+		"gw.example.com":  {"192.0.2.2", "192.0.2.1", "2001:db8::1", "192.0.2.1", "::ffff:192.0.2.3", "0.0.0.0", "224.0.0.1"},
+		"srv.example.com": {"192.0.2.9"},
+	}, srvs: map[string][]string{"_sip._udp.gw.example.com": {"srv.example.com"}}}
 	p, _ := resolving(t, b, ResolveConfig{SRV: true})
 	for _, addr := range []string{"192.0.2.1", "192.0.2.2", "192.0.2.3", "192.0.2.9", "2001:db8::1"} {
 		require.True(t, reaches(p, addr, 5060), addr)
@@ -112,10 +112,10 @@ func TestEveryAddressOfANameMatches(t *testing.T) {
 }
 
 func TestLastGoodAnswerIsKeptUpToItsAge(t *testing.T) {
-	b := &book{addrs: map[string][]string{"gw.example.com.": {"192.0.2.1"}}}
+	b := &book{addrs: map[string][]string{"gw.example.com": {"192.0.2.1"}}}
 	p, turn := resolving(t, b, ResolveConfig{Every: time.Minute, MaxAge: 10 * time.Minute})
 	for _, fault := range []error{errors.New("timeout"), &net.DNSError{IsNotFound: true}} {
-		b.set("gw.example.com.", "192.0.2.1")
+		b.set("gw.example.com", "192.0.2.1")
 		turn(2 * time.Minute)
 		require.True(t, reaches(p, "192.0.2.1", 5060))
 		b.fail(fault)
@@ -126,7 +126,7 @@ func TestLastGoodAnswerIsKeptUpToItsAge(t *testing.T) {
 		require.False(t, reaches(p, "192.0.2.1", 5060), "%v", fault)
 		require.Empty(t, p.Status().Names[0].Addrs)
 	}
-	b.set("gw.example.com.", "192.0.2.2")
+	b.set("gw.example.com", "192.0.2.2")
 	turn(2 * time.Minute)
 	require.True(t, reaches(p, "192.0.2.2", 5060))
 	require.False(t, reaches(p, "192.0.2.1", 5060))
@@ -141,7 +141,7 @@ func TestUnresolvedNameMatchesNothingAndFailsNothing(t *testing.T) {
 }
 
 func TestAnswersAreAskedForWhenTheyAreOld(t *testing.T) {
-	b := &book{addrs: map[string][]string{"gw.example.com.": {"192.0.2.1"}}}
+	b := &book{addrs: map[string][]string{"gw.example.com": {"192.0.2.1"}}}
 	_, turn := resolving(t, b, ResolveConfig{Every: time.Minute})
 	require.Equal(t, 1, b.asked)
 	turn(30 * time.Second)
@@ -151,14 +151,14 @@ func TestAnswersAreAskedForWhenTheyAreOld(t *testing.T) {
 }
 
 func TestAnotherOrderOfAddressesIsNoChange(t *testing.T) {
-	b := &book{addrs: map[string][]string{"gw.example.com.": {"192.0.2.1", "192.0.2.2"}}}
+	b := &book{addrs: map[string][]string{"gw.example.com": {"192.0.2.1", "192.0.2.2"}}}
 	p, _ := resolving(t, b, ResolveConfig{Every: time.Nanosecond})
 	w := &watch{part: p.p}
 	cfg := RunConfig{Timeout: time.Second, Interval: time.Second, Settle: time.Millisecond}
-	b.set("gw.example.com.", "192.0.2.2", "192.0.2.1", "192.0.2.2")
+	b.set("gw.example.com", "192.0.2.2", "192.0.2.1", "192.0.2.2")
 	w.look(t.Context(), p.p.perm, cfg)
 	require.Equal(t, uint64(1), p.Status().Generation)
-	b.set("gw.example.com.", "192.0.2.2")
+	b.set("gw.example.com", "192.0.2.2")
 	w.look(t.Context(), p.p.perm, cfg)
 	require.Equal(t, uint64(1), p.Status().Generation, "not asked again yet")
 }
@@ -166,8 +166,8 @@ func TestAnotherOrderOfAddressesIsNoChange(t *testing.T) {
 // A carrier must not lose half of its addresses because one look-up of
 // several timed out.
 func TestHalfAnAnswerDoesNotReplaceAWholeOne(t *testing.T) {
-	b := &book{addrs: map[string][]string{"gw.example.com.": {"192.0.2.1"}, "srv.example.com.": {"192.0.2.9"}},
-		srvs: map[string][]string{"_sip._udp.gw.example.com.": {"srv.example.com."}}}
+	b := &book{addrs: map[string][]string{"gw.example.com": {"192.0.2.1"}, "srv.example.com": {"192.0.2.9"}},
+		srvs: map[string][]string{"_sip._udp.gw.example.com": {"srv.example.com"}}}
 	half := &failingSRV{book: b}
 	now := time.Now()
 	n := newNames(ResolveConfig{Resolver: half, SRV: true}, func() time.Time { return now })
@@ -211,7 +211,7 @@ func TestADeadResolverDoesNotHoldUpTheTable(t *testing.T) {
 
 // A table that takes long to read leaves its names as much time as any other.
 func TestASlowTableDoesNotStarveItsNames(t *testing.T) {
-	b := &book{addrs: map[string][]string{"gw.example.com.": {"192.0.2.1"}}}
+	b := &book{addrs: map[string][]string{"gw.example.com": {"192.0.2.1"}}}
 	slow := RowFunc[AddressRow](func(context.Context) iter.Seq2[AddressRow, error] {
 		return func(yield func(AddressRow, error) bool) {
 			time.Sleep(30 * time.Millisecond)
@@ -233,7 +233,7 @@ func TestDeadNamesDoNotStarveTheOthers(t *testing.T) {
 	var rows []AddressRow
 	for _, c := range "abcdefghij" {
 		rows = append(rows, AddressRow{Group: 1, Host: string(c) + ".example.com"})
-		b.addrs[string(c)+".example.com."] = []string{"192.0.2." + strconv.Itoa(int(c))}
+		b.addrs[string(c)+".example.com"] = []string{"192.0.2." + strconv.Itoa(int(c))}
 	}
 	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	perm, err := Open(t.Context(), Config{Clock: func() time.Time { return now }, Partitions: []PartitionConfig{{
@@ -244,9 +244,9 @@ func TestDeadNamesDoNotStarveTheOthers(t *testing.T) {
 	p, _ := perm.Partition("")
 	require.True(t, allowed(p, "192.0.2.97"))
 	for _, c := range "abcdefgh" { // these die, the last two move
-		b.dead[string(c)+".example.com."] = true
+		b.dead[string(c)+".example.com"] = true
 	}
-	b.addrs["i.example.com."], b.addrs["j.example.com."] = []string{"192.0.2.200"}, []string{"192.0.2.201"}
+	b.addrs["i.example.com"], b.addrs["j.example.com"] = []string{"192.0.2.200"}, []string{"192.0.2.201"}
 	load := func(n int) {
 		for range n {
 			now = now.Add(30 * time.Second)
@@ -283,7 +283,7 @@ func (d *dying) LookupNetIP(ctx context.Context, network, host string) ([]netip.
 // Answers outlive loads that fail: what is not known any longer when database
 // and resolver come back one after the other is a carrier out of service.
 func TestAnswersOutliveFailedLoads(t *testing.T) {
-	src, b := new(changing), &book{addrs: map[string][]string{"gw.example.com.": {"192.0.2.1"}}}
+	src, b := new(changing), &book{addrs: map[string][]string{"gw.example.com": {"192.0.2.1"}}}
 	src.set(AddressRow{Group: 1, Host: "gw.example.com"})
 	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	perm, err := Open(t.Context(), Config{Clock: func() time.Time { return now }, Partitions: []PartitionConfig{{
@@ -306,7 +306,7 @@ func TestAnswersOutliveFailedLoads(t *testing.T) {
 // MaxShrink guards the rows of the table: it keeps no address past its age,
 // and addresses that a name brings make up for no row.
 func TestMaxShrinkCountsRowsNotAddresses(t *testing.T) {
-	src, b := new(changing), &book{addrs: map[string][]string{"gw.example.com.": {"192.0.2.1", "192.0.2.2", "192.0.2.3", "192.0.2.4"}}}
+	src, b := new(changing), &book{addrs: map[string][]string{"gw.example.com": {"192.0.2.1", "192.0.2.2", "192.0.2.3", "192.0.2.4"}}}
 	name := AddressRow{Group: 1, Host: "gw.example.com"}
 	src.set(append(hosts(3), name)...)
 	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
@@ -324,7 +324,7 @@ func TestMaxShrinkCountsRowsNotAddresses(t *testing.T) {
 	require.NoError(t, p.Status().LastError)
 	require.False(t, allowed(p, "192.0.2.4"), "past its age")
 
-	b.set("gw.example.com.", "192.0.2.1", "192.0.2.2", "192.0.2.3", "192.0.2.4", "192.0.2.5")
+	b.set("gw.example.com", "192.0.2.1", "192.0.2.2", "192.0.2.3", "192.0.2.4", "192.0.2.5")
 	src.set(name)
 	now = now.Add(2 * time.Hour)
 	w.look(t.Context(), perm, cfg)
@@ -338,7 +338,7 @@ func TestCancelledLoadDoesNotFailNames(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
 	defer cancel()
 	n.addrs(ctx, "gw.example.com")
-	n.cfg.Resolver = &book{addrs: map[string][]string{"gw.example.com.": {"192.0.2.1"}}}
+	n.cfg.Resolver = &book{addrs: map[string][]string{"gw.example.com": {"192.0.2.1"}}}
 	require.Len(t, n.addrs(t.Context(), "gw.example.com"), 1)
 }
 
@@ -352,4 +352,57 @@ func (silent) LookupNetIP(ctx context.Context, _, _ string) ([]netip.Addr, error
 func (silent) LookupSRV(ctx context.Context, _, _, _ string) (string, []*net.SRV, error) {
 	<-ctx.Done()
 	return "", nil, ctx.Err()
+}
+
+// What loads and matches nothing says so.
+func TestNamesThatMatchNothingAreWarnings(t *testing.T) {
+	warnings := func(resolve *ResolveConfig) (all []string) {
+		perm, err := Open(t.Context(), Config{Partitions: []PartitionConfig{{
+			Sources: []AddressSource{Rows(
+				AddressRow{Host: "gw.example.com", Origin: Origin{Name: "address", Line: 3, Unit: UnitID}},
+				AddressRow{Host: "none.example.com"}, AddressRow{Prefix: prefix("192.0.2.7/32")},
+			)}, Resolve: resolve,
+		}}})
+		require.NoError(t, err)
+		perm.OnReload(func(r ReloadReport) { all = r.Warnings })
+		_, err = perm.Reload(t.Context())
+		require.NoError(t, err)
+		return all
+	}
+	require.Equal(t, []string{"address:id 3: host name gw.example.com matches queries for that name only, and no source: see Resolve (rows with names: 2)"}, warnings(nil))
+	b := &book{addrs: map[string][]string{"gw.example.com": {"192.0.2.1"}}}
+	require.Equal(t, []string{"host name none.example.com matches no address: none.example.com has no address"}, warnings(&ResolveConfig{Resolver: b}))
+}
+
+// Names are asked for as they are written: single labels and those of a hosts
+// file resolve, and every resolver is asked alike.
+func TestNamesAreAskedForAsWritten(t *testing.T) {
+	var asked []string
+	r := noting{func(name string) { asked = append(asked, name) }}
+	p := must(newPartition(t.Context(), PartitionConfig{Sources: []AddressSource{Rows(AddressRow{Group: 1, Host: "gw"}, AddressRow{Group: 1, Host: "gw.example.com."})},
+		Resolve: &ResolveConfig{Resolver: r, SRV: true}}))
+	require.Contains(t, asked, "gw")
+	require.Contains(t, asked, "gw.example.com")
+	require.Contains(t, asked, "target.example.com")
+	require.True(t, allowed(p, "192.0.2.1"))
+	tables := asked
+
+	asked = nil
+	protector := must(NewProtector(ProtectConfig{Prefixes: []netip.Prefix{prefix("10.0.0.0/8")}, HostNames: ResolveHostNames, Resolver: r}))
+	require.True(t, protector.CheckHost(t.Context(), "gw").Allowed)
+	require.True(t, protector.CheckHost(t.Context(), "gw.example.com.").Allowed)
+	require.Equal(t, tables, asked, "the Protector asks the same")
+}
+
+// noting is a Resolver that knows every name.
+type noting struct{ note func(string) }
+
+func (n noting) LookupNetIP(_ context.Context, _, host string) ([]netip.Addr, error) {
+	n.note(host)
+	return []netip.Addr{addr("192.0.2.1")}, nil
+}
+
+func (n noting) LookupSRV(_ context.Context, service, proto, name string) (string, []*net.SRV, error) {
+	n.note("_" + service + "._" + proto + "." + name)
+	return name, []*net.SRV{{Target: "target.example.com."}}, nil
 }

@@ -69,8 +69,13 @@ func loadTable(ctx context.Context, old *Table, sources []AddressSource, n *name
 	}
 	t := b.finish()
 	l := loaded{gen: t, content: b.content, entries: t.size(), skipped: skipped, warnings: t.suspect}
-	if n != nil { // else rows may not have been read, and their names not used
+	switch {
+	case n != nil: // the load went well: every row was read, and its name used
 		l.resolved, l.names = n.rows, n.status()
+		l.warnings = append(l.warnings, n.warnings()...)
+	case len(t.names) > 0:
+		first := t.row(t.names[0].row)
+		l.warnings = append(l.warnings, fmt.Sprintf("%s: host name %s matches queries for that name only, and no source: see Resolve (rows with names: %d)", first.Origin, first.Host, len(t.names)))
 	}
 	diff(old, t, func(AddressRow) { l.added++ }, func(AddressRow) { l.removed++ })
 	return l, nil
@@ -129,7 +134,7 @@ func (b *tableBuilder) digest(r *AddressRow) {
 		h = &b.content.rest
 	}
 	h.Number(uint64(r.Group))
-	h.Prefix(r.Prefix)
+	h.Prefix(r.Prefix.Masked())
 	h.Text(r.Host)
 	h.Number(uint64(r.Port)<<8 | uint64(r.Proto))
 	h.Text(r.Pattern)
