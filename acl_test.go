@@ -18,7 +18,7 @@ import (
 	"time"
 
 	"github.com/emiago/sipgo/sip"
-	"github.com/sipacl/sipacl/internal/fakedb"
+	"github.com/sipacl/sipacl/internal/tests/fakedb"
 	"github.com/stretchr/testify/require"
 )
 

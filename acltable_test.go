@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/sipacl/sipacl/internal/fakedb"
+	"github.com/sipacl/sipacl/internal/tests/fakedb"
 )
 
 // fakeACLs is a database with tables "acls" and "acltable" of these rows.

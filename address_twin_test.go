@@ -7,8 +7,8 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/sipacl/sipacl/internal/fakedb"
 	"github.com/sipacl/sipacl/internal/lines"
+	"github.com/sipacl/sipacl/internal/tests/fakedb"
 	"github.com/stretchr/testify/require"
 )
 

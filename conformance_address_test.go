@@ -11,7 +11,7 @@ import (
 	"testing"
 	"testing/fstest"
 
-	"github.com/sipacl/sipacl/internal/fakedb"
+	"github.com/sipacl/sipacl/internal/tests/fakedb"
 	"github.com/stretchr/testify/require"
 )
 

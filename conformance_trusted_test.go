@@ -12,7 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/sipacl/sipacl/internal/ere"
-	"github.com/sipacl/sipacl/internal/fakedb"
+	"github.com/sipacl/sipacl/internal/tests/fakedb"
 )
 
 func init() {
