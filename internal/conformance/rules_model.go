@@ -1,6 +1,7 @@
-package sipacl
+package conformance
 
 import (
+	"fmt"
 	"maps"
 	"net"
 	"regexp"
@@ -27,6 +28,27 @@ type ruleQuestion struct {
 	quirk                string  // the decision by which the original used these files instead:
 	quirkAllow, quirkDen *string // see rule-pair and rule-path
 }
+
+// String gives the question for a message.
+func (q ruleQuestion) String() string {
+	text := func(p *string) string {
+		if p == nil {
+			return "none"
+		}
+		return fmt.Sprintf("%.200q", *p)
+	}
+	return fmt.Sprintf("%s all=%v allow=%s deny=%s left=%s ruri=%.200q branches=%.200q contacts=%.200q uri=%.200q",
+		q.fn, q.allBranches, text(q.allow), text(q.deny), text(q.left), q.requestURI, q.branches, q.contacts, q.uri)
+}
+
+// uriRole says where a destination stands: the originals make different texts.
+type uriRole uint8
+
+const (
+	branchURI  uriRole = iota // a branch or Contact
+	requestURI                // the Request-URI
+	portURI                   // a Contact, with its port
+)
 
 // ruleSwitches is a set of ids of behaviour decisions.
 type ruleSwitches map[string]bool

@@ -1,4 +1,4 @@
-package sipacl
+package conformance
 
 import (
 	"cmp"

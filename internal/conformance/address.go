@@ -1,4 +1,4 @@
-package sipacl
+package conformance
 
 import (
 	"encoding/json"
@@ -11,16 +11,12 @@ import (
 	"testing"
 	"testing/fstest"
 
-	"github.com/sipacl/sipacl/internal/tests/fakedb"
 	"github.com/stretchr/testify/require"
-)
 
-func init() {
-	conformance["opensips-address"] = conformOpenSIPS(original{})
-	conformance["opensips-address-pre2025"] = conformOpenSIPS(original{pre2025: true, subnets: 128})
-	conformance["kamailio-address"] = conformKamailio
-	conformance["kamailio-address-file"] = conformKamailio
-}
+	"github.com/sipacl/sipacl"
+	"github.com/sipacl/sipacl/internal/tests/fakedb"
+	"github.com/sipacl/sipacl/internal/tests/vectors"
+)
 
 // recordedTable is one table of the recordings: the cells that the original
 // read and those it had in service before.
@@ -31,14 +27,14 @@ type recordedTable struct {
 	base   func(decisions) []modelCells
 	gone   bool            // the file was removed before the load
 	put    func(base bool) // makes one of them what the source reads
-	source func(skipBad bool) AddressSource
+	source func(skipBad bool) sipacl.AddressSource
 }
 
 // tableInService is a recorded table, loaded by us and by the model.
 type tableInService struct {
 	recordedTable
 	report *report
-	table  *Table
+	table  *sipacl.Table
 	keeps  bool // we refuse the load and the original does, and both keep base
 	models map[string]*modelTable
 }
@@ -68,11 +64,11 @@ func (rt recordedTable) load(t *testing.T, r *report, fails bool) *tableInServic
 }
 
 // open loads the cells, without those we refuse.
-func (s *tableInService) open(t *testing.T, cells func(decisions) []modelCells) Partition {
-	p, err := newPartition(t.Context(), PartitionConfig{Sources: []AddressSource{s.source(false)}})
+func (s *tableInService) open(t *testing.T, cells func(decisions) []modelCells) sipacl.Partition {
+	p, err := sipacl.NewPartition(t.Context(), s.source(false))
 	s.lint(err, cells)
 	if err != nil {
-		p, err = newPartition(t.Context(), PartitionConfig{Sources: []AddressSource{s.source(true)}})
+		p, err = sipacl.NewPartition(t.Context(), s.source(true))
 		require.NoError(t, err, s.name)
 	}
 	return p
@@ -94,10 +90,10 @@ func (s *tableInService) lint(err error, cells func(decisions) []modelCells) {
 }
 
 // loadErrors are the LoadErrors among the errors joined in err.
-func loadErrors(err error) (found []*LoadError) {
+func loadErrors(err error) (found []*sipacl.LoadError) {
 	switch e := err.(type) {
-	case *LoadError:
-		return []*LoadError{e}
+	case *sipacl.LoadError:
+		return []*sipacl.LoadError{e}
 	case interface{ Unwrap() []error }:
 		for _, e := range e.Unwrap() {
 			found = append(found, loadErrors(e)...)
@@ -150,7 +146,7 @@ func (a recordedAnswer) see(rc int, group uint32, info *string) seen {
 
 // compare asks the question of a recorded observation and counts our answer.
 func (s *tableInService) compare(of original, q modelQuery, recorded recordedAnswer) {
-	ours := ask(s.table, of, q)
+	ours := askTable(s.table, of, q)
 	was, must := s.model(of, 0).ask(q), s.model(of, allDecisions).ask(q)
 	exact := !recorded.sawInfo || (was.info == nil) == (recorded.info == nil)
 	want := recorded.see(recorded.rc, recorded.group, recorded.info)
@@ -181,7 +177,7 @@ func (s *tableInService) compare(of original, q modelQuery, recorded recordedAns
 }
 
 // returnCode is what a script would get for our answer.
-func returnCode(of original, q modelQuery, d Decision) int {
+func returnCode(of original, q modelQuery, d sipacl.Decision) int {
 	switch {
 	case !d.Allowed:
 		return -1
@@ -214,10 +210,11 @@ func driverRow(values ...any) []any {
 // askAddress reads the address of a query: an address, whose zone does not
 // count, or the zero Addr.
 func askAddress(s string) netip.Addr {
-	a, err := parseAddress(s)
-	if err != nil {
-		a, _ = netip.ParseAddr(strings.Trim(s, " \t")) // with a zone
+	s = strings.Trim(s, " \t")
+	if strings.HasPrefix(s, "[") && strings.HasSuffix(s, "]") && strings.Contains(s, ":") && !strings.Contains(s, "%") {
+		s = s[1 : len(s)-1]
 	}
+	a, _ := netip.ParseAddr(s)
 	return a
 }
 
@@ -244,18 +241,18 @@ type openSIPSQuery struct {
 	ContextInfo      *string `json:"context_info"`
 }
 
-func conformOpenSIPS(of original) func(*testing.T, *report, iter.Seq[[]byte]) {
+func askOpenSIPSAddress(of original) asker {
 	return func(t *testing.T, r *report, lines iter.Seq[[]byte]) {
 		for line := range lines {
 			var table openSIPSTable
-			decode(t, line, &table)
+			vectors.Decode(t, line, &table)
 			s := table.recorded(t).load(t, r, false)
 			if table.Reload != "OK" {
 				r.unexplained("%s: recorded reload %q", table.Table, table.Reload)
 			}
 			for _, line := range table.Queries {
 				var q openSIPSQuery
-				decode(t, line, &q)
+				vectors.Decode(t, line, &q)
 				s.compare(of, q.model(string(line)), q.recorded())
 			}
 		}
@@ -281,8 +278,8 @@ func (o openSIPSTable) recorded(t *testing.T) recordedTable {
 				db.Set("address", openSIPSColumns)
 			}
 		},
-		source: func(skipBad bool) AddressSource {
-			return skipBadIf(skipBad, OpenSIPSAddresses(db.SQL()))
+		source: func(skipBad bool) sipacl.AddressSource {
+			return skipBadIf(skipBad, sipacl.OpenSIPSAddresses(db.SQL()))
 		},
 	}
 }
@@ -307,17 +304,17 @@ func (q openSIPSQuery) recorded() recordedAnswer {
 	return a
 }
 
-// ask puts a recorded question to a table, as a caller who comes from the
+// askTable puts a recorded question to a table, as a caller who comes from the
 // original would.
-func ask(t *Table, of original, m modelQuery) Decision {
+func askTable(t *sipacl.Table, of original, m modelQuery) sipacl.Decision {
 	if !fits(m) {
-		return Decision{}
+		return sipacl.Decision{}
 	}
-	q := Query{Group: GroupID(m.group), Addr: askAddress(m.ip), Port: uint16(m.port)}
+	q := sipacl.Query{Group: sipacl.GroupID(m.group), Addr: askAddress(m.ip), Port: uint16(m.port)}
 	if m.proto != "" {
 		var err error
-		if q.Proto, err = ParseProto(m.proto); err != nil {
-			return Decision{}
+		if q.Proto, err = sipacl.ParseProto(m.proto); err != nil {
+			return sipacl.Decision{}
 		}
 	}
 	if m.subject != nil {
@@ -330,12 +327,12 @@ func ask(t *Table, of original, m modelQuery) Decision {
 	} else {
 		q.Any = openSIPSAny(q, m)
 	}
-	source := Source{q.Addr, q.Port, q.Proto}
+	source := sipacl.Source{Addr: q.Addr, Port: q.Port, Proto: q.Proto}
 	switch {
 	case m.anyGroup && q.Host == "":
 		return t.AddressGroup(source)
 	case m.anyGroup:
-		q.Any |= AnyGroup
+		q.Any |= sipacl.AnyGroup
 	case m.socket && q.Any == 0:
 		return t.CheckSource(source, q.Group, q.Subject)
 	}
@@ -343,9 +340,10 @@ func ask(t *Table, of original, m modelQuery) Decision {
 }
 
 // openSIPSAny gives the flags for what OpenSIPS takes for "any".
-func openSIPSAny(q Query, m modelQuery) (flags Any) {
-	for flag, is := range map[Any]bool{
-		AnyGroup: q.Group == 0, AnyPort: q.Port == 0, AnyProto: q.Proto == ProtoAny, AnySubject: m.subject == nil,
+func openSIPSAny(q sipacl.Query, m modelQuery) (flags sipacl.Any) {
+	for flag, is := range map[sipacl.Any]bool{
+		sipacl.AnyGroup: q.Group == 0, sipacl.AnyPort: q.Port == 0,
+		sipacl.AnyProto: q.Proto == sipacl.ProtoAny, sipacl.AnySubject: m.subject == nil,
 	} {
 		if is {
 			flags |= flag
@@ -390,7 +388,7 @@ type kamailioQuery struct {
 	}
 }
 
-func conformKamailio(t *testing.T, r *report, lines iter.Seq[[]byte]) {
+func askKamailioAddress(t *testing.T, r *report, lines iter.Seq[[]byte]) {
 	type build struct {
 		*tableInService
 		of original
@@ -398,7 +396,7 @@ func conformKamailio(t *testing.T, r *report, lines iter.Seq[[]byte]) {
 	tables := map[string]map[string]build{}
 	for line := range lines {
 		var table kamailioTable
-		decode(t, line, &table)
+		vectors.Decode(t, line, &table)
 		if table.Kind == "table" {
 			rt := table.recorded(t)
 			tables[table.ID] = map[string]build{}
@@ -421,7 +419,7 @@ func conformKamailio(t *testing.T, r *report, lines iter.Seq[[]byte]) {
 			continue
 		}
 		var q kamailioQuery
-		decode(t, line, &q)
+		vectors.Decode(t, line, &q)
 		for _, name := range slices.Sorted(maps.Keys(q.Obs)) {
 			b, ok := tables[q.Table][name]
 			if !ok {
@@ -459,8 +457,8 @@ func (k kamailioTable) recorded(t *testing.T) recordedTable {
 				db.Set("address", kamailioColumns, baseRows...)
 			}
 		},
-		source: func(skipBad bool) AddressSource {
-			s := KamailioAddresses(db.SQL())
+		source: func(skipBad bool) sipacl.AddressSource {
+			s := sipacl.KamailioAddresses(db.SQL())
 			s.Names = true
 			return skipBadIf(skipBad, s)
 		},
@@ -498,8 +496,8 @@ func (k kamailioTable) recordedFile() recordedTable {
 				dir[name] = &fstest.MapFile{Data: []byte(*text)}
 			}
 		},
-		source: func(skipBad bool) AddressSource {
-			return skipBadIf(skipBad, AddressFile{FS: dir, Name: name, Names: true})
+		source: func(skipBad bool) sipacl.AddressSource {
+			return skipBadIf(skipBad, sipacl.AddressFile{FS: dir, Name: name, Names: true})
 		},
 	}
 }
@@ -600,9 +598,9 @@ func (q kamailioQuery) recorded(build string) recordedAnswer {
 	return a
 }
 
-func skipBadIf(skipBad bool, s AddressSource) AddressSource {
+func skipBadIf(skipBad bool, s sipacl.AddressSource) sipacl.AddressSource {
 	if skipBad {
-		return SkipBad(s)
+		return sipacl.SkipBad(s)
 	}
 	return s
 }

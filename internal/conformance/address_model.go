@@ -1,4 +1,4 @@
-package sipacl
+package conformance
 
 import (
 	"cmp"
@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"testing"
 	"unicode"
 )
 
@@ -802,17 +801,4 @@ func modelNamed(p string) (members string, length int) {
 		return members, len(name) + 4
 	}
 	return "", 0
-}
-
-// The model's patterns are those of glibc.
-func TestModelGlob(t *testing.T) {
-	for line := range jsonLines(t, vectorsFile(t, "fnmatch")) {
-		var v struct{ Pattern, String, Locale, FNM_PERIOD string }
-		if decode(t, line, &v); v.Locale != "C" {
-			continue
-		}
-		if got := modelGlob(v.Pattern, v.String, true); got != (v.FNM_PERIOD == "match") {
-			t.Errorf("%q %q: %v", v.Pattern, v.String, got)
-		}
-	}
 }
