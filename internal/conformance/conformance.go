@@ -63,9 +63,12 @@ func Run(t *testing.T, dir, home string) {
 			continue
 		}
 		t.Run(name, func(t *testing.T) {
-			r := ask(t, file, home)
-			fmt.Println(r)
-			r.check(t)
+			if askers[schema(name)] == nil {
+				t.Fatalf("%s: nobody knows these vectors", file)
+			}
+			r := newReport(name)
+			defer r.close(t)
+			r.ask(t, file, home)
 		})
 	}
 }
@@ -73,24 +76,12 @@ func Run(t *testing.T, dir, home string) {
 // schema is the name of the vectors whose schema those of name have.
 func schema(name string) string { return strings.TrimSuffix(name, "-extra") }
 
-// ask puts the questions of one file.
-func ask(t *testing.T, file, home string) *report {
-	name, _ := vectors.Name(file)
-	put := askers[schema(name)]
-	if put == nil {
-		t.Fatalf("%s: nobody knows these vectors", file)
-	}
-	r := newReport(name)
-	r.patterns = []string{home, filepath.Dir(file)}
-	put(t, r, vectors.Lines(t, file))
-	return r
-}
-
 // report counts the recorded questions of one file. Each is counted by one
 // call of agree, differ, unaskable or unexplained.
 type report struct {
 	name     string
 	patterns []string // folders with recorded verdicts on expressions
+	ended    bool     // every question was put
 
 	total, agreed, wrong int
 	different            map[string]int // by decision id
@@ -100,6 +91,13 @@ type report struct {
 
 func newReport(name string) *report {
 	return &report{name: name, different: map[string]int{}, unasked: map[string]int{}}
+}
+
+// ask puts the questions of one file.
+func (r *report) ask(t *testing.T, file, home string) {
+	r.patterns = []string{home, filepath.Dir(file)}
+	askers[schema(r.name)](t, r, vectors.Lines(t, file))
+	r.ended = true
 }
 
 func (r *report) agree() {
@@ -150,9 +148,13 @@ func sum(counts map[string]int) (total int, text string) {
 	return total, strings.Join(parts, " ")
 }
 
-// check fails the test for what is not explained, and for more than a few
-// questions that were not asked.
-func (r *report) check(t *testing.T) {
+// close prints the line and fails the test for what is not explained, for more
+// than a few questions that were not asked, and for a file that ended early.
+func (r *report) close(t *testing.T) {
+	if !r.ended {
+		r.complain("the other questions could not be put")
+	}
+	fmt.Println(r)
 	for _, c := range r.complaints {
 		t.Error(c)
 	}
