@@ -1,6 +1,7 @@
 package conformance
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"iter"
@@ -51,10 +52,10 @@ func (rt recordedTable) load(t *testing.T, r *report, fails bool) *tableInServic
 	if !rt.gone {
 		s.lint(err, rt.next)
 	} else if err == nil {
-		r.unexplained("%s: loads without its file", rt.name)
+		r.complain("%s: loads without its file", rt.name)
 	}
 	if err == nil && len(report.Skipped) > 0 {
-		r.unexplained("%s: rows were left out without SkipBad", rt.name)
+		r.complain("%s: rows were left out without SkipBad", rt.name)
 	}
 	if err != nil && !fails {
 		p = s.open(t, rt.next)
@@ -85,7 +86,7 @@ func (s *tableInService) lint(err error, cells func(decisions) []modelCells) {
 	want := loadModel(s.of, allDecisions, cells(allDecisions)).dropped
 	slices.Sort(want)
 	if !slices.Equal(ours, want) || err != nil && len(ours) == 0 {
-		s.report.unexplained("%s: refuses rows %v, want %v: %v", s.name, ours, want, err)
+		s.report.complain("%s: refuses rows %v, want %v: %v", s.name, ours, want, err)
 	}
 }
 
@@ -147,33 +148,47 @@ func (a recordedAnswer) see(rc int, group uint32, info *string) seen {
 // compare asks the question of a recorded observation and counts our answer.
 func (s *tableInService) compare(of original, q modelQuery, recorded recordedAnswer) {
 	ours := askTable(s.table, of, q)
-	was, must := s.model(of, 0).ask(q), s.model(of, allDecisions).ask(q)
-	exact := !recorded.sawInfo || (was.info == nil) == (recorded.info == nil)
-	want := recorded.see(recorded.rc, recorded.group, recorded.info)
-	if got := recorded.see(was.rc, was.group, was.info); got != want || !exact {
-		s.report.unexplained("%s: the model of the original answers %+v, recorded %+v: %s", s.name, got, want, q.text)
-		return
-	}
-	if ours.Allowed != (must.row != 0) || ours.Allowed && (ours.Origin.Line != must.row || uint32(ours.Group) != must.group) {
-		s.report.unexplained("%s: we answer %s, prescribed is row %d: %s", s.name, ours, must.row, q.text)
+	if err := s.check(of, q, recorded, ours); err != nil {
+		s.report.unexplained("%s: %v: %s", s.name, err, q.text)
 		return
 	}
 	if ours.Allowed && !ours.Prefix.IsValid() && q.anyGroup {
 		ours.Info = "" // Kamailio sets no tag for the group of a name
 	}
 	answer := recorded.see(returnCode(of, q, ours), uint32(ours.Group), &ours.Info)
-	for _, on := range decisionSets {
-		if a := s.model(of, on).ask(q); recorded.see(a.rc, a.group, a.info) != answer {
-			continue
-		}
-		if on == 0 {
-			s.report.agree()
-		} else {
-			s.report.differ(on.String())
-		}
-		return
+	switch on, ok := s.explain(of, q, recorded, answer); {
+	case !ok:
+		s.report.unexplained("%s: no decision gives %+v: %s", s.name, answer, q.text)
+	case on == 0:
+		s.report.agree()
+	default:
+		s.report.differ(on.String())
 	}
-	s.report.unexplained("%s: no decision turns %+v into %+v: %s", s.name, want, answer, q.text)
+}
+
+// check holds the recording against the model with no decision on, and our
+// answer against the one with all of them.
+func (s *tableInService) check(of original, q modelQuery, recorded recordedAnswer, ours sipacl.Decision) error {
+	was, must := s.model(of, 0).ask(q), s.model(of, allDecisions).ask(q)
+	exact := !recorded.sawInfo || (was.info == nil) == (recorded.info == nil)
+	want := recorded.see(recorded.rc, recorded.group, recorded.info)
+	if got := recorded.see(was.rc, was.group, was.info); got != want || !exact {
+		return fmt.Errorf("the model of the original answers %+v, recorded %+v", got, want)
+	}
+	if ours.Allowed != (must.row != 0) || ours.Allowed && (ours.Origin.Line != must.row || uint32(ours.Group) != must.group) {
+		return fmt.Errorf("we answer %s, prescribed is row %d", ours, must.row)
+	}
+	return nil
+}
+
+// explain returns the fewest decisions under which the model gives this answer.
+func (s *tableInService) explain(of original, q modelQuery, recorded recordedAnswer, answer seen) (on decisions, ok bool) {
+	for _, on := range decisionSets {
+		if a := s.model(of, on).ask(q); recorded.see(a.rc, a.group, a.info) == answer {
+			return on, true
+		}
+	}
+	return 0, false
 }
 
 // returnCode is what a script would get for our answer.
@@ -248,7 +263,7 @@ func askOpenSIPSAddress(of original) asker {
 			vectors.Decode(t, line, &table)
 			s := table.recorded(t).load(t, r, false)
 			if table.Reload != "OK" {
-				r.unexplained("%s: recorded reload %q", table.Table, table.Reload)
+				r.complain("%s: recorded reload %q", table.Table, table.Reload)
 			}
 			for _, line := range table.Queries {
 				var q openSIPSQuery
@@ -388,47 +403,51 @@ type kamailioQuery struct {
 	}
 }
 
+// kamailioBuild is a table as one build of Kamailio has it in service.
+type kamailioBuild struct {
+	*tableInService
+	of original
+}
+
 func askKamailioAddress(t *testing.T, r *report, lines iter.Seq[[]byte]) {
-	type build struct {
-		*tableInService
-		of original
-	}
-	tables := map[string]map[string]build{}
+	tables := map[string]map[string]kamailioBuild{}
 	for line := range lines {
 		var table kamailioTable
 		vectors.Decode(t, line, &table)
 		if table.Kind == "table" {
-			rt := table.recorded(t)
-			tables[table.ID] = map[string]build{}
-			loads := map[bool]*tableInService{}
-			for name, said := range table.Reload {
-				of := rt.of
-				of.longest = name == "master-lpm"
-				if of.subnets = table.Params.MaxSubnets; of.subnets == 0 {
-					of.subnets = 512
-				}
-				fails := said != "Reload OK"
-				if m := loadModel(of, 0, rt.next(0)); (m.failed || rt.gone) != fails {
-					r.unexplained("%s: the model's load fails: %v, recorded %s: %s", rt.name, m.failed, name, said)
-				}
-				if loads[fails] == nil {
-					loads[fails] = rt.load(t, r, fails)
-				}
-				tables[table.ID][name] = build{loads[fails], of}
-			}
+			tables[table.ID] = table.load(t, r)
 			continue
 		}
 		var q kamailioQuery
 		vectors.Decode(t, line, &q)
-		for _, name := range slices.Sorted(maps.Keys(q.Obs)) {
-			b, ok := tables[q.Table][name]
-			if !ok {
-				r.unexplained("%s: no table for build %s", q.Table, name)
-				continue
+		for _, build := range slices.Sorted(maps.Keys(q.Obs)) {
+			if b, ok := tables[q.Table][build]; ok {
+				b.compare(b.of, q.model(build+" "+string(line)), q.recorded(build))
+			} else {
+				r.unexplained("%s: no table for build %s", q.Table, build)
 			}
-			b.compare(b.of, q.model(name+" "+string(line)), q.recorded(name))
 		}
 	}
+}
+
+// load puts the table in service for each build. Those that refused it keep
+// what they had.
+func (k kamailioTable) load(t *testing.T, r *report) map[string]kamailioBuild {
+	rt := k.recorded(t)
+	builds, loads := map[string]kamailioBuild{}, map[bool]*tableInService{}
+	for name, said := range k.Reload {
+		of := rt.of
+		of.longest, of.subnets = name == "master-lpm", cmp.Or(k.Params.MaxSubnets, 512)
+		fails := said != "Reload OK"
+		if m := loadModel(of, 0, rt.next(0)); (m.failed || rt.gone) != fails {
+			r.complain("%s: the model's load fails: %v, recorded %s: %s", rt.name, m.failed, name, said)
+		}
+		if loads[fails] == nil {
+			loads[fails] = rt.load(t, r, fails)
+		}
+		builds[name] = kamailioBuild{loads[fails], of}
+	}
+	return builds
 }
 
 var kamailioColumns = []string{"id", "grp", "ip_addr", "mask", "port", "tag"}
