@@ -89,14 +89,15 @@ type modelRow struct {
 	n       int
 	group   uint32
 	prefix  netip.Prefix
-	name    string // instead of prefix
+	domain  bool   // the row has a name, perhaps an empty one, instead of a prefix
+	name    string // of a domain
 	port    uint32
 	proto   string // "" is any
 	pattern string // "" is none
 	info    *string
 }
 
-func (r modelRow) host() bool { return r.name == "" && r.prefix.IsSingleIP() }
+func (r modelRow) host() bool { return !r.domain && r.prefix.IsSingleIP() }
 
 // modelQuery is a question as it was recorded.
 type modelQuery struct {
@@ -143,7 +144,7 @@ func loadModel(of original, on decisions, cells []modelCells) *modelTable {
 			t.dropped = append(t.dropped, c.n)
 			continue
 		}
-		if r.name == "" && !r.host() && !on.has(addrLimit) && of.subnets > 0 {
+		if !r.domain && !r.host() && !on.has(addrLimit) && of.subnets > 0 {
 			if subnets++; subnets > of.subnets {
 				continue
 			}
@@ -221,7 +222,7 @@ func (t *modelTable) read(c modelCells) (modelRow, rowFate) {
 }
 
 func (t *modelTable) readName(r modelRow, ip string, mask any, bad rowFate) (modelRow, rowFate) {
-	r.name = ip
+	r.domain, r.name = true, ip
 	if t.on.has(addrNames) {
 		if r.name = modelName(strings.Trim(ip, " \t")); r.name == "" {
 			return modelRow{}, rowDropped
@@ -504,7 +505,7 @@ func (t *modelTable) ask(q modelQuery) modelAnswer {
 	a := modelAnswer{rc: 1, row: winner.n, group: winner.group, info: winner.info}
 	if q.anyGroup && t.of.kamailio {
 		a.rc = int(int32(winner.group))
-		if winner.name != "" {
+		if winner.domain {
 			a.info = nil // allow_address_group sets no tag for a name
 		}
 	}
@@ -550,11 +551,11 @@ func (t *modelTable) addressMatches(r modelRow, q modelQuery, addr netip.Addr) b
 	if !addr.IsValid() {
 		if t.on.has(addrNames) {
 			name := modelName(q.ip)
-			return r.name != "" && strings.EqualFold(strings.TrimSuffix(r.name, "."), name)
+			return r.domain && strings.EqualFold(strings.TrimSuffix(r.name, "."), name)
 		}
-		return r.name == q.ip
+		return r.domain && r.name == q.ip
 	}
-	return r.name == "" && r.prefix.Contains(addr)
+	return !r.domain && r.prefix.Contains(addr)
 }
 
 func (t *modelTable) restMatches(r modelRow, q modelQuery) bool {
@@ -581,7 +582,7 @@ func (t *modelTable) first(candidates []modelRow, q modelQuery, addr netip.Addr)
 		}
 		var hosts, subnets []modelRow
 		for _, r := range candidates {
-			if r.host() || r.name != "" {
+			if r.host() || r.domain {
 				hosts = append(hosts, r)
 			} else {
 				subnets = append(subnets, r)
