@@ -512,13 +512,13 @@ func (t *modelTable) ask(q modelQuery) modelAnswer {
 	return a
 }
 
-// none is the code for no match.
+// none is the code for no match: -2 for a group without rows, but not for any
+// group, even of a table without rows.
 func (t *modelTable) none(q modelQuery) int {
-	if t.of.kamailio || t.on.has(addrNoGroup) || q.anyGroup {
+	if t.of.kamailio || t.on.has(addrNoGroup) || q.anyGroup || q.group == 0 {
 		return -1
 	}
-	known := slices.ContainsFunc(t.rows, func(r modelRow) bool { return int64(r.group) == q.group })
-	if known || q.group == 0 && (len(t.rows) > 0) {
+	if slices.ContainsFunc(t.rows, func(r modelRow) bool { return int64(r.group) == q.group }) {
 		return -1
 	}
 	return -2

@@ -35,3 +35,26 @@ func TestKamailioRowsWithoutAddress(t *testing.T) {
 	first := query("allow_address", `"group":1,"addr":"",`, `{"rc":1,"tags":["a"]}`)
 	require.Contains(t, asked(t, "kamailio-address", table, first), "unexplained=3")
 }
+
+// OpenSIPS answers -2 for a group that has no rows. Any group is none of them.
+func TestOpenSIPSTablesWithoutRows(t *testing.T) {
+	bad := `{"id":1,"grp":1,"ip":"nonsense","mask":32,"port":0,"proto":"any","pattern":null,"context_info":null}`
+	query := func(fn string, group, rc int) string {
+		q := fmt.Sprintf(`{"fn":%q,"grp":%d,"ip":"10.0.0.1","port":0,"proto":"any","pattern":null,"rc":%d,"match":false,"context_info":null}`, fn, group, rc)
+		if fn != "check_address" {
+			q = strings.NewReplacer(`"ip"`, `"src_ip"`, `"port"`, `"src_port"`, `"proto":"any"`, `"transport":"udp"`).Replace(q)
+		}
+		return q
+	}
+	for _, name := range []string{"opensips-address", "opensips-address-pre2025"} {
+		for _, rows := range []string{"", bad} {
+			table := func(queries ...string) string {
+				return asked(t, name, fmt.Sprintf(`{"id":"x","table":"empty","rows":[%s],"reload":"OK","queries":[%s]}`, rows, strings.Join(queries, ",")))
+			}
+			require.Equal(t, name+": total=5 agree=3 different=2 (addr-nogroup=2) unaskable=0 unexplained=0", table(
+				query("check_address", 0, -1), query("check_source_address", 0, -1), query("get_source_group", 0, -1),
+				query("check_address", 1, -2), query("check_source_address", 1, -2)))
+			require.Contains(t, table(query("check_address", 0, -2), query("check_address", 1, -1), query("get_source_group", 0, -2)), "unexplained=3")
+		}
+	}
+}
