@@ -79,9 +79,9 @@ type origRule struct {
 }
 
 type origSection struct {
-	name string
-	tmpl bool
-	vars []origVar
+	name, at string
+	tmpl     bool
+	vars     []origVar
 }
 
 type origVar struct {
@@ -121,6 +121,9 @@ func (m *aclOriginal) load() {
 		if strings.EqualFold(s.name, "general") {
 			m.wrong("section:" + s.name)
 			m.vague = true
+		}
+		if controlByte.MatchString(s.name) {
+			m.strict(aclSyntax, s.at)
 		}
 		if _, ok := set[s.name]; !ok {
 			set[s.name], order = nil, append(order, s.name)
@@ -181,6 +184,9 @@ func (m *aclOriginal) file(name string, cur *origSection, level int, stack []str
 			continue
 		}
 		live = strip33(live)
+		if controlByte.MatchString(strings.ReplaceAll(live, "\t", "")) && m.strict(aclSyntax, at) {
+			continue
+		}
 		switch {
 		case live == "":
 			continue
@@ -210,6 +216,8 @@ func (m *aclOriginal) file(name string, cur *origSection, level int, stack []str
 	}
 	return true
 }
+
+var controlByte = regexp.MustCompile(`[\x00-\x1f\x7f]`)
 
 func strip33(s string) string {
 	return strings.TrimFunc(s, func(r rune) bool { return r < 33 })
@@ -279,7 +287,7 @@ func (m *aclOriginal) header(line, at string) (*origSection, bool) {
 		s := &origSection{name: "\x00broken", tmpl: true}
 		return s, false
 	}
-	s := &origSection{name: line[1:end]}
+	s := &origSection{name: line[1:end], at: at}
 	if t := strings.Trim(s.name, " \t"); t != s.name && m.is(aclBlanks) {
 		s.name = t
 	}
@@ -709,11 +717,7 @@ func (m *aclOriginal) checkRows() {
 	}
 	for i, r := range rows {
 		at := fmt.Sprintf("acls:%d", i+1)
-		if name, _ := text(r, "name"); name == "" {
-			m.strict(aclBadline, at)
-		} else if len(name) > 255 {
-			m.strict(aclLong, at)
-		}
+		m.checkName(r, at)
 		order, _ := text(r, "rule_order")
 		if m.column("rule_order") && !wholeNumber.MatchString(strings.Trim(order, " \t")) {
 			m.strict(aclSense, at)
@@ -726,6 +730,18 @@ func (m *aclOriginal) checkRows() {
 		if _, ok := m.value(true, rule); !ok {
 			m.strict(aclBadline, at)
 		}
+	}
+}
+
+// checkName refuses a row whose name no list can hold. The original finds the
+// row with the empty name for "acl=x," and never one with NULL.
+func (m *aclOriginal) checkName(row map[string]any, at string) {
+	name, _ := text(row, "name")
+	switch name = strings.TrimRight(name, " "); {
+	case name == "", controlByte.MatchString(name):
+		m.strict(aclBadline, at)
+	case len(name) > 255:
+		m.strict(aclLong, at)
 	}
 }
 

@@ -1,6 +1,7 @@
 package conformance
 
 import (
+	"fmt"
 	"math/rand/v2"
 	"net/netip"
 	"strings"
@@ -16,10 +17,10 @@ import (
 func TestACLConfIsTheModel(t *testing.T) {
 	lines := []string{
 		"[a]", "[b]", "[A]", "[ a ]", "[t](!)", "[u](!,t)", "[a](t)", "[b](t, u)", "[a](+)", "[t](+)", "[b](a)", "[a](+,t)", "[a](t,+)", "[a](+,!)",
-		"[a](", "[a]()", "[a] (t)", "[a", "[]", "[general]", "[general](!)", "[a](+x=y)", "[a](t)x", "[a](T)", "[a](t,t)",
+		"[a](", "[a]()", "[a] (t)", "[a", "[]", "[a\tb]", "[a\x01b]", "[a\tb](!)", "[general]", "[general](!)", "[a](+x=y)", "[a](t)x", "[a](T)", "[a](t,t)",
 		"deny=0.0.0.0/0", "deny=::/0", "deny = 0.0.0.0/0 , ::/0", "permit=192.0.2.0/24", "permit => 192.0.2.0/255.255.255.0", "permit=>2001:db8::/32",
 		"PERMIT=!192.0.2.1", "deny=!192.0.2.1,192.0.2.0/24", "permit+=,192.0.2.2", "permit += ,192.0.2.2", "deny+=::1", "permit=::ffff:192.0.2.0/120",
-		"permit=192.0.2", "permit=192.0.2.0/08", "permit=192.0.2.0/255.0.255.0", "deny 0.0.0.0/0", "permits=1", "=1", "permit=", "deny==1", `\permit=192.0.2.1`, `\`,
+		"permit=192.0.2", "permit=192.0.2.1\x01,192.0.2.2", "deny=192.0.2.1\x01", "permit=192.0.2.0/08", "permit=192.0.2.0/255.0.255.0", "deny 0.0.0.0/0", "permits=1", "=1", "permit=", "deny==1", `\permit=192.0.2.1`, `\`,
 		"; comment", ";-- block", "--;", ";-- x --; deny=192.0.2.1", "permit=;-- x --;192.0.2.1", ";--- line", "deny=192.0.2.1;--", `permit=192.0.2.1\;x`, ";--;", "---;",
 		"#include i.conf", "#tryinclude i.conf", "#tryinclude nope", "#include nope", "#include acl.conf", "#INCLUDE <i.conf>", `#include "j.conf"`, "# x", "#exec x", "#include", "#include *.inc",
 		"", " \t", "\r",
@@ -89,4 +90,31 @@ func FuzzParseACLRules(f *testing.F) {
 			require.Equal(t, want, makeRule(rules[i].Sense == sipacl.Permit, p.Addr(), onesMask(p.Bits(), p.Addr().BitLen())))
 		}
 	})
+}
+
+// Asterisk finds the row with the empty name for "acl=rt,", which has an empty
+// item, and denies that item in a table without such a row. We refuse the
+// table for a row that no list can name.
+func TestRealtimeRowsWithoutName(t *testing.T) {
+	found := func(name, decision string) string {
+		result := func(src, decision string) string {
+			return fmt.Sprintf(`{"src":%q,"src_parsed":true,"decision":%q}`, src, decision)
+		}
+		query := func(names string, results ...string) string {
+			return fmt.Sprintf(`{"lines":[["acl",%q]],"results":[%s]}`, names, strings.Join(results, ","))
+		}
+		return asked(t, "asterisk-acl", fmt.Sprintf(`{"id":"x","acl_conf":"\n","realtime":{`+
+			`"schema":"CREATE TABLE acls (name TEXT, rule_order INTEGER, sense TEXT, rule TEXT)","rows":[`+
+			`{"name":%s,"rule_order":1,"sense":"deny","rule":"10.0.0.0/8"},{"name":"rt","rule_order":1,"sense":"deny","rule":"192.0.2.0/24"}]},`+
+			`"phases":[{"queries":[%s,%s]}]}`, name,
+			query("rt", result("10.1.2.3", "allow"), result("203.0.113.1", "allow")),
+			query("rt,", result("10.1.2.3", "deny"), result("203.0.113.1", decision))))
+	}
+	line := func(counts string) string { return "asterisk-acl: total=4 " + counts + " unaskable=0 unexplained=0" }
+	require.Equal(t, line("agree=1 different=3 (acl-emptyname=1 acl-unavailable+acl-badline=2)"), found(`""`, "allow"))
+	for _, name := range []string{"null", `"  "`, `"a\tb"`} {
+		require.Equal(t, line("agree=2 different=2 (acl-unavailable+acl-badline=2)"), found(name, "deny"), name)
+	}
+	require.Equal(t, line("agree=4 different=0 ()"), found(`" a"`, "deny"))
+	require.Contains(t, found(`""`, "deny"), "unexplained=1")
 }
