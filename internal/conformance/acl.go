@@ -463,7 +463,7 @@ func (q aclQuery) askRules(t *testing.T, r *report) {
 			r.differ(aclSourceID.String())
 		case len(q.ACLs) == 0:
 			r.differ(aclEmpty.String())
-		case got.Cause == sipacl.CauseFamily && speaksForOneFamily(q.numbered(got.Info).Rules, addr):
+		case got.Cause == sipacl.CauseFamily && q.numbered(got.Info).deniesOthers(addr):
 			r.differ(aclFamily.String())
 		default:
 			r.unexplained("%v from %s: ours %v, recorded %v", q.ACLs, res.Src, got, want)
@@ -506,19 +506,20 @@ func (q aclQuery) numbered(name string) aclRead {
 	return q.ACLs[i]
 }
 
-// speaksForOneFamily tells from the text of rules that none is of addr's
-// family and that the last one for everything denies.
-func speaksForOneFamily(rules []string, addr netip.Addr) bool {
-	last := ""
-	for _, r := range rules {
-		if strings.Contains(r, ":") == addr.Unmap().Is6() {
+// deniesOthers tells from the text of rules that none is of addr's family and
+// that they deny the other one.
+func (a aclRead) deniesOthers(addr netip.Addr) bool {
+	six := addr.Unmap().Is6()
+	var rules []origRule
+	for _, text := range a.Rules {
+		sense, network, _ := strings.Cut(text, " ")
+		r, ok := lenientItem(sense == "allow", network)
+		if !ok || r.six == six {
 			return false
 		}
-		if strings.HasSuffix(r, " 0.0.0.0/0.0.0.0") || strings.HasSuffix(r, " ::/::") {
-			last = r
-		}
+		rules = append(rules, r)
 	}
-	return strings.HasPrefix(last, "deny ")
+	return deniesFamily(rules, !six)
 }
 
 // compareShown compares the text of "acl show" and "acl show NAME".

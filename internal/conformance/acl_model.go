@@ -890,35 +890,85 @@ func (m *aclOriginal) passes(list []*origList, s origSource) bool {
 
 // permits walks the rules: the last one that matches decides.
 func (m *aclOriginal) permits(rules []origRule, a netip.Addr) bool {
-	permit, decided := true, false
-	var shut, any [2]bool // by family
-	addr := bytes16(a)
+	permit, decided, mine := true, false, false
 	for _, r := range rules {
-		f := 0
-		if r.six {
-			f = 1
-		}
-		any[f] = true
-		if r.mask == ([16]byte{}) {
-			shut[f] = !r.permit
-		}
 		if !a.IsValid() || r.six != a.Is6() {
 			continue
 		}
-		hit := true
-		for i := range addr {
-			hit = hit && addr[i]&r.mask[i] == r.net[i]
-		}
-		if hit {
+		mine = true
+		if r.matches(bytes16(a)) {
 			permit, decided = r.permit, true
 		}
 	}
-	f := 0
-	if a.Is6() {
-		f = 1
-	}
-	if a.IsValid() && !decided && shut[1-f] && !any[f] && m.is(aclFamily) {
+	if a.IsValid() && !decided && !mine && deniesFamily(rules, !a.Is6()) && m.is(aclFamily) {
 		return false
 	}
 	return permit
+}
+
+func (r origRule) matches(addr [16]byte) bool {
+	for i := range addr {
+		if addr[i]&r.mask[i] != r.net[i] {
+			return false
+		}
+	}
+	return true
+}
+
+// deniesFamily reports whether rules deny a family as decision acl-family has
+// it: in one rule or in parts. A part that a later rule permits again, all of
+// it, does not count.
+func deniesFamily(rules []origRule, six bool) bool {
+	var denied []origRule
+	for i, r := range rules {
+		if r.six == six && !r.permit && !permittedAgain(r, rules[i+1:]) {
+			denied = append(denied, r)
+		}
+	}
+	// Who walks from the first address over all that is denied comes to the end.
+	var at [16]byte
+	for range denied {
+		for _, r := range denied {
+			if r.matches(at) {
+				if at = r.behind(); at == ([16]byte{}) {
+					return true
+				}
+			}
+		}
+	}
+	return false
+}
+
+// permittedAgain reports whether the last of the rules that cover r permits.
+func permittedAgain(r origRule, later []origRule) (again bool) {
+	for _, l := range later {
+		if l.six == r.six && l.covers(r) {
+			again = l.permit
+		}
+	}
+	return again
+}
+
+func (r origRule) covers(o origRule) bool {
+	for i := range r.mask {
+		if r.mask[i]&^o.mask[i] != 0 {
+			return false
+		}
+	}
+	return r.matches(o.net)
+}
+
+// behind is the first address behind the network, zero behind the last one of
+// the family.
+func (r origRule) behind() (addr [16]byte) {
+	n := 4
+	if r.six {
+		n = 16
+	}
+	carry := 1
+	for i := n - 1; i >= 0; i-- {
+		v := int(r.net[i]|^r.mask[i]) + carry
+		addr[i], carry = byte(v), v>>8
+	}
+	return addr
 }

@@ -25,8 +25,8 @@ func TestACLConfIsTheModel(t *testing.T) {
 		"#include i.conf", "#tryinclude i.conf", "#tryinclude nope", "#include nope", "#include acl.conf", "#INCLUDE <i.conf>", `#include "j.conf"`, "# x", "#exec x", "#include", "#include *.inc",
 		"", " \t", "\r",
 	}
-	tame := []string{"[a]", "[b]", "[t](!)", "[a](t)", "[a](+)", "deny=0.0.0.0/0", "deny=0.0.0.0/0,::/0", "permit=192.0.2.0/24", "permit += ,192.0.2.2", "#include i.conf", "; x"}
-	srcs := []origSource{{"192.0.2.1", true}, {"192.0.2.2", true}, {"203.0.113.1", true}, {"2001:db8::1", true}, {"::1", true}, {"::ffff:192.0.2.1", true}}
+	tame := []string{"deny=0.0.0.0/1", "deny=128.0.0.0/1", "permit=128.0.0.0/1", "deny=::/1,8000::/1", "permit=8000::/2", "permit=::/0", "[a]", "[b]", "[t](!)", "[a](t)", "[a](+)", "deny=0.0.0.0/0", "deny=0.0.0.0/0,::/0", "permit=192.0.2.0/24", "permit += ,192.0.2.2", "#include i.conf", "; x"}
+	srcs := []origSource{{"8000::1", true}, {"192.0.2.1", true}, {"192.0.2.2", true}, {"203.0.113.1", true}, {"2001:db8::1", true}, {"::1", true}, {"::ffff:192.0.2.1", true}}
 	r := rand.New(rand.NewPCG(3, 4))
 	text := func(from []string) string {
 		out := ""
