@@ -182,13 +182,13 @@ func (l *ACLList) Check(r Request) Decision {
 	if !r.Source.Addr.IsValid() {
 		return noSource()
 	}
-	return l.asked(&r).check(r.Source, l.set(&r))
+	return l.asked(r.trace).check(r.Source, l.set(r.at))
 }
 
 // CheckSource tells whether the address of s passes the list. The decision is
 // that of the ACL that refuses, or of the last one in which a rule permits;
 // Info is its name.
-func (l *ACLList) CheckSource(s Source) Decision { return l.check(s, l.set(&Request{})) }
+func (l *ACLList) CheckSource(s Source) Decision { return l.check(s, l.set(nil)) }
 
 func (l *ACLList) check(s Source, set *ACLSet) Decision {
 	s.Addr = plainAddr(s.Addr)
@@ -203,12 +203,12 @@ func (l *ACLList) check(s Source, set *ACLSet) Decision {
 	return d
 }
 
-// asked is l, or one that traces if r does.
-func (l *ACLList) asked(r *Request) *ACLList {
-	if r.trace == nil {
+// asked is l, or one that traces if a request does.
+func (l *ACLList) asked(into *Trace) *ACLList {
+	if into == nil {
 		return l
 	}
-	return l.tracing(&tracer{into: r.trace, check: "acl"})
+	return l.tracing(&tracer{into: into, check: "acl"})
 }
 
 // Tracing returns l with every rule that a question looks at recorded in into:
@@ -255,12 +255,12 @@ func (l *ACLList) decide(addr netip.Addr, set *ACLSet) verdict {
 	return v
 }
 
-// set is what a list that follows looks its names up in, to answer r.
-func (l *ACLList) set(r *Request) *ACLSet {
+// set is what a list that follows looks its names up in.
+func (l *ACLList) set(at *Snapshot) *ACLSet {
 	if l == nil {
 		return nil
 	}
-	return in(l.live.Part, r)
+	return in(l.live.Part, at)
 }
 
 // named returns the ACL of the i-th name, nil if set does not know it.
@@ -329,7 +329,7 @@ type ContactConfig struct {
 // not defined, refuses these too.
 func (l *ACLList) Contacts(cfg ContactConfig) Check {
 	return func(r Request) Decision {
-		d := l.asked(&r).checkContacts(r.Request, l.set(&r), cfg)
+		d := l.asked(r.trace).checkContacts(r.Request, l.set(r.at), cfg)
 		d.Source = r.Source
 		return d
 	}

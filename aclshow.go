@@ -87,7 +87,7 @@ func (l *ACLList) Show() string {
 	if l.base != nil {
 		b.WriteString(l.base.Show())
 	}
-	set := l.set(&Request{})
+	set := l.set(nil)
 	for i, name := range l.names {
 		if a := l.named(set, i); a != nil {
 			b.WriteString(a.Show())

@@ -201,7 +201,7 @@ func (g Groups) check(user func(Request) (VerifiedUser, bool), ask func(*GroupTa
 		if !ok {
 			return Decision{Cause: CauseMalformed, Source: r.Source, Info: "no verified user"}
 		}
-		d = ask(asked(g.Part, &r), u.user)
+		d = ask(asked(g.Part, r.at, r.trace), u.user)
 		d.Source = r.Source
 		return d
 	}

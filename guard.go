@@ -26,11 +26,18 @@ func AllOf(checks ...Check) Check {
 	checks = slices.Clone(checks)
 	return func(r Request) (d Decision) {
 		var row addressMatch
-		for _, c := range checks {
-			if d = r.ask(c); !d.Allowed {
+		for i, c := range checks {
+			if i > 0 {
+				row.keep(&d)
+			}
+			if r.trace == nil && c != nil {
+				d = c(r)
+			} else {
+				d = r.ask(c)
+			}
+			if !d.Allowed {
 				break
 			}
-			row.keep(&d)
 		}
 		row.give(&d)
 		if !d.Source.Addr.IsValid() {
@@ -188,24 +195,23 @@ func (g *Guard) Decide(r Request) Decision {
 	if g == nil {
 		return Decision{Source: r.Source}
 	}
-	return g.ask(g.cfg.Check, GateHandler, g.pinned(r))
+	g.pin(&r)
+	d := r.ask(g.cfg.Check)
+	g.observe(GateHandler, &r, &d)
+	return d
 }
 
-// pinned is r with the snapshot that its checks read.
-func (g *Guard) pinned(r Request) Request {
+// pin notes which snapshot the checks about r read.
+func (g *Guard) pin(r *Request) {
 	if r.at == nil && g.cfg.Permissions != nil {
 		r.at = g.cfg.Permissions.Snapshot()
 	}
-	return r
 }
 
-// ask decides and observes.
-func (g *Guard) ask(check Check, gate Gate, r Request) (d Decision) {
-	d = r.ask(check)
+func (g *Guard) observe(gate Gate, r *Request, d *Decision) {
 	if g.cfg.Observe != nil {
-		g.cfg.Observe(Event{gate, r, d})
+		g.cfg.Observe(Event{gate, *r, *d})
 	}
-	return d
 }
 
 // Wrap calls next only for requests that are allowed. Wrap every handler, those
@@ -224,19 +230,30 @@ func (g *Guard) Wrap(next sipgo.RequestHandler) sipgo.RequestHandler {
 //
 //go:noinline
 func (g *Guard) admits(req *sip.Request, tx sip.ServerTransaction) bool {
-	_, d := g.decide(req, tx)
+	var r Request
+	var d Decision
+	g.decide(req, tx, &r, &d)
 	return d.Allowed
 }
 
-func (g *Guard) decide(req *sip.Request, tx sip.ServerTransaction) (r Request, d Decision) {
+// decide makes r and d, which are zero, the request and what becomes of it. A
+// Request and a Decision are big: they are copied where a check is called, and
+// nowhere else.
+func (g *Guard) decide(req *sip.Request, tx sip.ServerTransaction, r *Request, d *Decision) {
 	if g == nil {
-		return r, d
+		return
 	}
-	r = g.pinned(RequestOf(req, tx))
-	if d = g.ask(g.cfg.Check, GateHandler, r); !d.Allowed && r.method() != sip.ACK {
-		g.cfg.Reject(r, tx, d)
+	r.join(req, tx)
+	g.pin(r)
+	if g.cfg.Check != nil {
+		*d = g.cfg.Check(*r)
+	} else {
+		d.Source = r.Source
 	}
-	return r, d
+	g.observe(GateHandler, r, d)
+	if !d.Allowed && r.method() != sip.ACK {
+		g.cfg.Reject(*r, tx, *d)
+	}
 }
 
 // Handler is a request handler that learns what was decided, and why: which
@@ -248,7 +265,9 @@ type Handler func(r Request, tx sip.ServerTransaction, d Decision)
 // from.
 func (g *Guard) Handle(next Handler) sipgo.RequestHandler {
 	return func(req *sip.Request, tx sip.ServerTransaction) {
-		if r, d := g.decide(req, tx); d.Allowed {
+		var r Request
+		var d Decision
+		if g.decide(req, tx, &r, &d); d.Allowed {
 			next(r, tx, d)
 		}
 	}
@@ -280,11 +299,21 @@ func (g *Guard) peer(gate Gate, remote, local net.Addr, transport string) bool {
 	if g == nil {
 		return false
 	}
+	var r Request
+	var d Decision
 	source, err := SourceFromAddr(remote, transport)
-	if err != nil {
-		return g.ask(func(Request) Decision { return noSource() }, gate, Request{}).Allowed
+	switch {
+	case err != nil:
+		d.Cause = CauseNoSource
+	case g.cfg.Peers == nil:
+		r.Source, d.Source = source, source
+	default:
+		r.Source, r.Local = source, addrPortOf(local)
+		g.pin(&r)
+		d = g.cfg.Peers(r)
 	}
-	return g.ask(g.cfg.Peers, gate, g.pinned(Request{Source: source, Local: addrPortOf(local)})).Allowed
+	g.observe(gate, &r, &d)
+	return d.Allowed
 }
 
 // Listener returns a listener that closes connections that Peers refuses as

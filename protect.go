@@ -99,7 +99,7 @@ func (p *Protector) CheckRegister(r Request) Decision {
 		c.ctx, cancel = context.WithTimeout(c.ctx, p.cfg.Timeout)
 		defer cancel()
 	}
-	c.table, c.trace = asked(p.cfg.Partition.Part, &r), r.trace
+	c.table, c.trace = asked(p.cfg.Partition.Part, r.at, r.trace), r.trace
 	c.refusal.Source = r.Source
 	if c.request(r.Request) {
 		return Decision{Allowed: true, Cause: CauseNotProtected, Source: r.Source}

@@ -537,7 +537,7 @@ func NewRules(ctx context.Context, cfg RulesConfig) (Rules, error) {
 // Ask it for every request, in-dialog ones too, and with the targets that the
 // request is really sent to.
 func (r Rules) AllowRouting(req Request, branches ...sip.Uri) Decision {
-	d := asked(r.Part, &req).checkRouting(req.Request, branches)
+	d := asked(r.Part, req.at, req.trace).checkRouting(req.Request, branches)
 	d.Source = req.Source
 	return d
 }

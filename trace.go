@@ -92,12 +92,12 @@ type traces[T any] interface {
 	tracing(t *tracer) *T
 }
 
-// asked returns the generation of a part that r is answered from, one that
-// traces if r does.
-func asked[T any, G traces[T]](part Part[T], r *Request) *T {
-	t := in(part, r)
-	if r.trace == nil {
+// asked returns the generation of a part that a request is answered from, one
+// that traces if the request does.
+func asked[T any, G traces[T]](part Part[T], at *Snapshot, into *Trace) *T {
+	t := in(part, at)
+	if into == nil {
 		return t
 	}
-	return G(t).tracing(&tracer{into: r.trace, check: part.Name()})
+	return G(t).tracing(&tracer{into: into, check: part.Name()})
 }

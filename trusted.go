@@ -277,7 +277,7 @@ func (t Trusted) AllowTrusted(r Request) Decision {
 	if err != nil {
 		return noSource()
 	}
-	d := asked(t.Part, &r).AllowTrusted(q)
+	d := asked(t.Part, r.at, r.trace).AllowTrusted(q)
 	d.Source = r.Source
 	return d
 }
