@@ -1,3 +1,5 @@
+// Where named ACLs come from: acl.conf and the realtime table.
+
 package sipacl
 
 import (

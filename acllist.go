@@ -1,3 +1,5 @@
+// Named ACLs in service, and the list of one consumer: acl=lan,trunks.
+
 package sipacl
 
 import (

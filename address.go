@@ -1,3 +1,5 @@
+// What address tables are asked with: groups, protocols, sources, queries, rows.
+
 package sipacl
 
 import (

@@ -29,8 +29,8 @@ func TestGuardedChecksDoNotAllocate(t *testing.T) {
 		"sources": trunks.Sources(200, 250), "any source": trunks.AnySource(), "source group": trunks.SourceGroup,
 		"source address": func(r sipacl.Request) sipacl.Decision { return trunks.CheckSourceAddress(r, 200, "x") },
 		"acl":            list.Check,
-		"own":    func(sipacl.Request) sipacl.Decision { return sipacl.Allowed("own") },
-		"all of": sipacl.AllOf(trunks.AnySource(), list.Check, trunks.Sources(1, 200)), "any of": sipacl.AnyOf(trunks.Sources(1), trunks.AnySource()),
+		"own":            func(sipacl.Request) sipacl.Decision { return sipacl.Allowed("own") },
+		"all of":         sipacl.AllOf(trunks.AnySource(), list.Check, trunks.Sources(1, 200)), "any of": sipacl.AnyOf(trunks.Sources(1), trunks.AnySource()),
 		"by method": sipacl.ByMethod(map[sip.RequestMethod]sipacl.Check{sip.OPTIONS: trunks.AnySource()}),
 	}
 	for _, from := range []string{"203.0.113.9:5060", "[::ffff:203.0.113.9]:5060", "[2001:db8::1]:5060", "198.51.100.9:5060"} {

@@ -1,3 +1,5 @@
+// The answer to a check, and its causes.
+
 package sipacl
 
 import (

@@ -1,3 +1,5 @@
+// Users, strict groups (is_user_in) and classes (get_user_group).
+
 package sipacl
 
 import (

@@ -1,3 +1,5 @@
+// Guard: one policy at every gate. The door to sipgo servers.
+
 package sipacl
 
 import (

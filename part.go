@@ -1,3 +1,5 @@
+// Part: source, build, swap, for every list. Reloads of several are one swap.
+
 package sipacl
 
 import (

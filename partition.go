@@ -1,3 +1,5 @@
+// An address table in service, and its checks.
+
 package sipacl
 
 import (

@@ -1,3 +1,5 @@
+// Protector: no registration leads to a protected address.
+
 package sipacl
 
 import (

@@ -1,3 +1,5 @@
+// allow_register: may this user register these contacts?
+
 package sipacl
 
 import "github.com/emiago/sipgo/sip"

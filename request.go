@@ -1,3 +1,5 @@
+// Request: the message, its socket, its snapshot. Every reading of SIP header fields.
+
 package sipacl
 
 import (

@@ -1,3 +1,5 @@
+// Rule files: an allow and a deny file, and allow_routing.
+
 package sipacl
 
 import (

@@ -1,3 +1,5 @@
+// Run: looks at sources, and takes what changed and stands.
+
 package sipacl
 
 import (

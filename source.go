@@ -1,3 +1,5 @@
+// RowSource: where rows come from. The one reader of tables, the one reader of lines.
+
 package sipacl
 
 import (

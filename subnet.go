@@ -1,3 +1,5 @@
+// Table: one generation of an address table.
+
 package sipacl
 
 import (

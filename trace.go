@@ -1,3 +1,5 @@
+// Trace and Explain: why a check answered as it did.
+
 package sipacl
 
 import (

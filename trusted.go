@@ -1,3 +1,5 @@
+// Kamailio's trusted table: peers by address, protocol, From and Request-URI.
+
 package sipacl
 
 import (

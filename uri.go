@@ -1,3 +1,5 @@
+// The texts that rules see of a URI, and allow_uri.
+
 package sipacl
 
 import (
