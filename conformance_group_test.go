@@ -40,7 +40,7 @@ func (q groupQuestion) user() (User, bool) {
 		if q.verified == nil || q.wrong {
 			return User{}, false
 		}
-		u, err := Verified(q.verified.Name, q.verified.Domain)
+		u, err := Verified(q.verified.Name, q.verified.Domain, q.verified.Name[strings.LastIndexByte(q.verified.Name, '@')+1:])
 		return u.User(), err == nil
 	}
 	u, err := parseUser(q.uri)

@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"slices"
 	"strconv"
+	"sync"
 
 	"github.com/emiago/sipgo"
 	"github.com/emiago/sipgo/sip"
@@ -131,6 +132,11 @@ type GuardConfig struct {
 
 	// Permissions, if set, has all checks about one request read one snapshot.
 	Permissions *Permissions
+
+	// CloseRemoved has Listener close the open connections whose source Peers
+	// no longer allows, after each reload of Permissions, on the goroutine
+	// that reloaded. It needs Permissions.
+	CloseRemoved bool
 }
 
 // Event is one decision of a [Guard]. Fields may be added.
@@ -326,7 +332,7 @@ func (g *Guard) peer(gate Gate, remote, local net.Addr, transport string) bool {
 func (g *Guard) Listener(l net.Listener, transport string) net.Listener {
 	switch p, _ := ParseProto(transport); p {
 	case ProtoTCP, ProtoTLS, ProtoWS, ProtoWSS:
-		return &listener{l, g, transport}
+		return newListener(l, g, transport)
 	}
 	panic(fmt.Sprintf("sipacl: listener of transport %q: want tcp, tls, ws or wss", transport))
 }
@@ -335,6 +341,30 @@ type listener struct {
 	net.Listener
 	guard     *Guard
 	transport string
+
+	// For CloseRemoved.
+	mu     sync.Mutex
+	open   map[*openConn]struct{} // nil without CloseRemoved
+	closed bool
+	stop   func() // ends the calls of closeRemoved
+}
+
+// openConn is a connection that a listener may close.
+type openConn struct {
+	net.Conn
+	from *listener
+}
+
+func newListener(l net.Listener, g *Guard, transport string) *listener {
+	n := &listener{Listener: l, guard: g, transport: transport}
+	if g != nil && g.cfg.CloseRemoved {
+		if g.cfg.Permissions == nil {
+			panic("sipacl: listener with CloseRemoved: want Permissions, or it would never close a connection")
+		}
+		n.open = map[*openConn]struct{}{}
+		n.stop = g.cfg.Permissions.OnReload(func(ReloadReport) { n.closeRemoved() })
+	}
+	return n
 }
 
 // Accept returns the next connection from a source that is allowed.
@@ -344,13 +374,69 @@ func (l *listener) Accept() (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		if l.guard.peer(GateConn, c.RemoteAddr(), c.LocalAddr(), l.transport) {
-			return c, nil
+		if l.admits(c) {
+			return l.kept(c), nil
 		}
 		if t, ok := c.(*net.TCPConn); ok {
 			_ = t.SetLinger(0) // a scanner leaves no TIME_WAIT behind
 		}
 		_ = c.Close()
+	}
+}
+
+func (l *listener) admits(c net.Conn) bool {
+	return l.guard.peer(GateConn, c.RemoteAddr(), c.LocalAddr(), l.transport)
+}
+
+// kept is c, noted if it may have to be closed.
+func (l *listener) kept(c net.Conn) net.Conn {
+	if l.open == nil {
+		return c
+	}
+	k := &openConn{c, l}
+	l.mu.Lock()
+	l.open[k] = struct{}{}
+	l.mu.Unlock()
+	if !l.admits(c) { // a reload came between
+		_ = k.Close()
+	}
+	return k
+}
+
+// closeRemoved closes the connections that Peers no longer allows.
+func (l *listener) closeRemoved() {
+	l.mu.Lock()
+	all := slices.Collect(maps.Keys(l.open))
+	l.mu.Unlock()
+	for _, c := range all {
+		if !l.admits(c) {
+			_ = c.Close()
+		}
+	}
+}
+
+// Close closes the listener. Connections stay open, and are watched until the
+// last of them is closed.
+func (l *listener) Close() error {
+	l.forget(nil)
+	return l.Listener.Close()
+}
+
+// Close closes the connection.
+func (c *openConn) Close() error {
+	c.from.forget(c)
+	return c.Conn.Close()
+}
+
+// forget drops a connection, or with nil the listener itself.
+func (l *listener) forget(c *openConn) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.open, c)
+	l.closed = l.closed || c == nil
+	if l.closed && len(l.open) == 0 && l.stop != nil {
+		l.stop()
+		l.stop = nil
 	}
 }
 

@@ -570,6 +570,7 @@ func loadRules(old *RuleSet, cfg RulesConfig) (l loaded, err error) {
 		return loaded{}, err
 	}
 	l.gen, l.entries = rs, rs.size()
+	l.places = map[string]int{rs.allow.name: len(rs.allow.rules), rs.deny.name: len(rs.deny.rules)}
 	if rs.size() == 0 {
 		l.warnings = append(l.warnings, "no rule in "+cfg.AllowFile+" and "+cfg.DenyFile+": everything is allowed")
 	}

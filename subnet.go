@@ -70,7 +70,7 @@ func loadTable(ctx context.Context, old *Table, sources []AddressSource, n *name
 		return loaded{}, err
 	}
 	t := b.finish()
-	l := loaded{gen: t, content: b.content, entries: t.size(), skipped: skipped, warnings: t.suspect}
+	l := loaded{gen: t, content: b.content, entries: t.size(), places: t.places(), skipped: skipped, warnings: t.suspect}
 	switch {
 	case n != nil: // the load went well: every row was read, and its name used
 		l.resolved, l.names = n.rows, n.status()
@@ -81,6 +81,19 @@ func loadTable(ctx context.Context, old *Table, sources []AddressSource, n *name
 	}
 	diff(old, t, func(AddressRow) { l.added++ }, func(AddressRow) { l.removed++ })
 	return l, nil
+}
+
+// places counts the rows by the name of where they stand.
+func (t *Table) places() map[string]int {
+	byNote := make([]int, len(t.notes))
+	for i := range t.rows {
+		byNote[t.rows[i].note]++
+	}
+	places := map[string]int{}
+	for i, n := range byNote {
+		places[t.texts.At(t.notes[i].origin)] += n
+	}
+	return places
 }
 
 // newTableBuilder returns a builder for about so many rows, which saves moving

@@ -63,7 +63,12 @@ func loadTrusted(ctx context.Context, old *TrustedTable, sources []TrustedSource
 	for _, list := range t.byAddr {
 		slices.SortStableFunc(list, func(a, b trustedRow) int { return cmp.Compare(b.Priority, a.Priority) })
 	}
-	l.gen, l.entries = t, t.rows
+	l.gen, l.entries, l.places = t, t.rows, map[string]int{}
+	for _, list := range t.byAddr {
+		for _, r := range list {
+			l.places[r.Origin.Name]++
+		}
+	}
 	l.added, l.removed = countDiff(old.bare(), t.bare())
 	return l, nil
 }
