@@ -416,6 +416,8 @@ func TestBindIsPinnedAndFollowIsLive(t *testing.T) {
 	require.Equal(t, CauseUnknownACL, d.Cause)
 	require.Equal(t, "a", d.Info)
 	require.Contains(t, live.Show(), "ACL: a (not defined, refuses everything)\nACL: b\n")
+	b, _ := acls.Current().Lookup("b")
+	require.Equal(t, []listed{{"a", nil}, {"b", b}}, listedACLs(live))
 	require.Contains(t, traced(func(t *Trace) { live.Tracing(t).CheckSource(Source{Addr: addr("192.0.2.9")}) }).String(), "ACL a: unknown ACL")
 
 	write("[b]\ndeny=192.0.2.7/32\n")
@@ -482,6 +484,11 @@ func TestBindWithRulesOfTheConsumer(t *testing.T) {
 	require.Equal(t, "", l.CheckSource(Source{Addr: addr("192.0.2.1")}).Info)
 	require.Equal(t, "ACL: (unnamed)\n---------------------------------------------\n  0:  deny - 0.0.0.0/0.0.0.0\n  1:  deny - ::/::\n  2: allow - 10.0.0.0/255.0.0.0\n"+
 		"ACL: noten\n---------------------------------------------\n  0:  deny - 10.1.0.0/255.255.0.0\n", l.Show())
+	noten, _ := acls.Current().Lookup("noten")
+	require.Equal(t, []listed{{"", l.base}, {"noten", noten}}, listedACLs(l))
+	for range l.ACLs() {
+		break // which an iterator must survive
+	}
 
 	_, err = acls.Current().Bind("nope,", ACLRule{Origin: Origin{Name: "pjsip.conf", Line: 9, Col: 6}})
 	require.EqualError(t, err, "sipacl: pjsip.conf:9:6: invalid Prefix: want a valid prefix\n"+
@@ -756,6 +763,24 @@ func FuzzParseACLRules(f *testing.F) {
 			require.Equal(t, want, makeRule(rules[i].Sense == Permit, p.Addr(), onesMask(p.Bits(), p.Addr().BitLen())))
 		}
 	})
+}
+
+// listed is what ACLs yields.
+type listed struct {
+	name string
+	acl  *ACL
+}
+
+func listedACLs(l *ACLList) (all []listed) {
+	for name, a := range l.ACLs() {
+		all = append(all, listed{name, a})
+	}
+	return all
+}
+
+func TestListOfNobodyHasNoACLs(t *testing.T) {
+	require.Empty(t, listedACLs(nil))
+	require.Empty(t, listedACLs(&ACLList{}))
 }
 
 func FuzzACLConf(f *testing.F) {
