@@ -6,6 +6,8 @@
 //	permissions.addressDump, subnetDump, domainDump [Dump]
 //	acl show, acl show NAME                         [ShowACLs], [ShowACL]
 //
+// [Counters] is an observer for a guard and an http.Handler.
+//
 // What it writes may go to a terminal. Names and texts come from databases, files
 // and command lines: what would not print is quoted in texts and escaped in JSON.
 package admin

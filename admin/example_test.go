@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"log"
+	"net/http"
+	"net/http/httptest"
 	"net/netip"
 	"os"
 	"testing/fstest"
@@ -105,4 +107,22 @@ func ExampleDumpACLs() {
 	}
 	// Output:
 	// {"generation":1,"acls":[{"name":"lan","realtime":false,"origin":"acl.conf:1:2","rules":[{"sense":"deny","prefix":"0.0.0.0/0","origin":"acl.conf:2:6"}]}]}
+}
+
+// Serve the counters with http.Handle("/metrics", &counters).
+func ExampleCounters() {
+	var counters admin.Counters
+	trunks := partitionOf(sipacl.AddressRow{Group: 1, Prefix: netip.MustParsePrefix("203.0.113.0/24")})
+	guard := sipacl.NewGuard(sipacl.GuardConfig{Check: trunks.Sources(1), Observe: counters.Observe})
+	for _, addr := range []string{"203.0.113.9", "203.0.113.10", "198.51.100.1"} {
+		guard.Decide(sipacl.Request{Source: sipacl.Source{Addr: netip.MustParseAddr(addr), Port: 5060, Proto: sipacl.ProtoUDP}})
+	}
+	w := httptest.NewRecorder()
+	counters.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+	fmt.Print(w.Body)
+	// Output:
+	// # HELP sipacl_decisions_total Decisions of the guards.
+	// # TYPE sipacl_decisions_total counter
+	// sipacl_decisions_total{gate="handler",method="none",cause="address matches",outcome="allowed"} 2
+	// sipacl_decisions_total{gate="handler",method="none",cause="no address matches",outcome="refused"} 1
 }
