@@ -46,7 +46,7 @@ func aclBucket(name string) int {
 }
 
 // ShowACL gives the text of "acl show NAME": the rules in order, with
-// netmasks, or that there is no such ACL. Of a nil set it is empty.
+// netmasks, or that there is no such ACL. For a nil set it is "".
 func ShowACL(s *sipacl.ACLSet, name string) string {
 	if s == nil {
 		return ""

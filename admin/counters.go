@@ -68,7 +68,7 @@ func methodOf(e *sipacl.Event) int {
 //
 //	gate     handler, bytes, conn, other
 //	method   a method of the SIP RFCs, other, or none before a message is parsed
-//	cause    the text of a [sipacl.Cause], or other
+//	cause    the text of a sipacl.Cause, or other
 //	outcome  allowed, refused
 //
 // It answers GET and HEAD.

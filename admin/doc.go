@@ -2,9 +2,9 @@
 // tables and ACLs as JSON and in the layouts of the originals, and counts
 // decisions for Prometheus.
 //
-//	address_dump, subnet_dump                       [Dump], [DumpPartition]
-//	permissions.addressDump, subnetDump, domainDump [Dump]
-//	acl show, acl show NAME                         [ShowACLs], [ShowACL]
+//   - OpenSIPS's address_dump and subnet_dump: [Dump], [DumpPartition]
+//   - Kamailio's permissions.addressDump, subnetDump and domainDump: [Dump]
+//   - Asterisk's acl show and acl show NAME: [ShowACLs], [ShowACL]
 //
 // [Counters] is an observer for a guard and an http.Handler.
 //

@@ -41,7 +41,7 @@ const (
 	KamailioAddresses
 	// Kamailio56Addresses is the same in Kamailio 5.6, which hashes bytes from
 	// 0x80 on as negative numbers. An address with such a byte after its first
-	// one is in another bucket there: 2001:db8::1 in 37, and in 5 in 6.1.
+	// one is likely in another bucket there: 2001:db8::1 in 37, and in 5 in 6.1.
 	Kamailio56Addresses
 	// KamailioSubnets is the result of permissions.subnetDump, in both: the
 	// rows for wider prefixes, by group, then in the order of the source.
@@ -61,8 +61,8 @@ func (f DumpFormat) hashed() bool { return f.kamailio() && f != KamailioSubnets 
 // argument: {"Partitions":[{"name":"default","Destinations":[...]}]}.
 //
 // The tables are those in s; one that s does not hold is an error. With a nil s
-// they are those in service, each read once: to have several of one moment, pass
-// [sipacl.Permissions.Snapshot].
+// they are those in service, each read once. To dump several as they are at one
+// moment, pass [sipacl.Permissions.Snapshot].
 //
 // Kamailio has no partitions: its formats take exactly one and write a list.
 // Complete is written as it is read; the other formats are sorted first. Dump

@@ -50,17 +50,18 @@ type Message struct {
 
 	Local string // the near end, "198.51.100.1:5061"; "" is unknown
 
-	// Peer is what a client certificate that was verified names: host names, and
-	// URIs such as "sip:carrier.example". It needs a Source over tls or wss;
-	// without names there, the connection has no certificate.
+	// Peer holds the names in the verified certificate of a client: host names,
+	// and URIs such as "sip:carrier.example". It needs a Source over tls or wss.
+	// Without names the client has shown no certificate.
 	Peer []string
 }
 
 // Request makes the request. It fails the test at once if the message does not
 // parse or the socket makes no sense.
 //
-// A [sipacl.Guard] finds Local and the certificate in the transactions of sipgo
-// alone: to test a check that asks for them, give it the Request.
+// [sipacl.Guard.Wrap] does not see Local and Peer, because it takes them from
+// sipgo's own transactions. To test a check that asks for them, give the Request
+// to the check itself, or to [sipacl.Guard.Decide].
 func (m Message) Request(t testing.TB) sipacl.Request {
 	t.Helper()
 	r, err := m.request()

@@ -7,96 +7,92 @@ import (
 )
 
 // Transaction is a [sip.ServerTransaction] that keeps what is answered instead
-// of sending it. It has no peer: there is never an ACK or a CANCEL, and it lasts
-// until Terminate is called. The zero Transaction is ready.
+// of sending it. It has no peer: no ACK and no CANCEL ever comes, and it lasts
+// until Terminate is called. The zero Transaction is ready, and safe for
+// concurrent use.
 //
-// A [sipacl.Guard] may answer through it with [sipacl.RespondOnce] and with
-// [sipacl.Respond].
+// A [sipacl.Guard] answers through it with [sipacl.RespondOnce], its default,
+// and with [sipacl.Respond].
 type Transaction struct {
-	// Responses is what was answered, in order. Read it when the handler has
-	// returned and nothing answers any more.
+	// Responses is what was answered, in order. Read it once nothing answers
+	// any more.
 	Responses []*sip.Response
 
-	ending
-	mu sync.Mutex
+	mu    sync.Mutex
+	done  chan struct{} // made when it is first needed
+	ended bool
+	hooks []sip.FnTxTerminate
 }
 
 var _ sip.ServerTransaction = (*Transaction)(nil)
 
 // Respond keeps res. After Terminate it is an error.
 func (tx *Transaction) Respond(res *sip.Response) error {
-	if err := tx.Err(); err != nil {
-		return err
-	}
 	tx.mu.Lock()
 	defer tx.mu.Unlock()
+	if tx.ended {
+		return sip.ErrTransactionTerminated
+	}
 	tx.Responses = append(tx.Responses, res)
 	return nil
 }
 
-// ending is the life of a transaction without a peer.
-type ending struct {
-	mu    sync.Mutex
-	done  chan struct{} // made when it is first asked for
-	ended bool
-	hooks []sip.FnTxTerminate
-}
-
-// Done is closed by Terminate.
-func (e *ending) Done() <-chan struct{} {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return e.channel()
-}
-
-func (e *ending) channel() chan struct{} {
-	if e.done == nil {
-		e.done = make(chan struct{})
-	}
-	return e.done
-}
-
-// Terminate ends the transaction; the test may call it for the peer.
-func (e *ending) Terminate() {
-	for _, f := range e.end() {
+// Terminate ends the transaction. A test calls it where a peer would time out.
+func (tx *Transaction) Terminate() {
+	for _, f := range tx.end() {
 		f("", sip.ErrTransactionTerminated)
 	}
 }
 
-// end returns the hooks to call, once.
-func (e *ending) end() []sip.FnTxTerminate {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if e.ended {
+// end returns the functions to call, the first time.
+func (tx *Transaction) end() []sip.FnTxTerminate {
+	tx.mu.Lock()
+	defer tx.mu.Unlock()
+	if tx.ended {
 		return nil
 	}
-	e.ended = true
-	close(e.channel())
-	return e.hooks
+	tx.ended = true
+	close(tx.channel())
+	return tx.hooks
 }
 
-// OnTerminate has f called by Terminate; false if that was already.
-func (e *ending) OnTerminate(f sip.FnTxTerminate) bool {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if !e.ended {
-		e.hooks = append(e.hooks, f)
+// Done returns a channel that Terminate closes.
+func (tx *Transaction) Done() <-chan struct{} {
+	tx.mu.Lock()
+	defer tx.mu.Unlock()
+	return tx.channel()
+}
+
+func (tx *Transaction) channel() chan struct{} {
+	if tx.done == nil {
+		tx.done = make(chan struct{})
 	}
-	return !e.ended
+	return tx.done
 }
 
-// Err is sip.ErrTransactionTerminated after Terminate.
-func (e *ending) Err() error {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if e.ended {
+// OnTerminate has Terminate call f. After Terminate it returns false and does
+// nothing.
+func (tx *Transaction) OnTerminate(f sip.FnTxTerminate) bool {
+	tx.mu.Lock()
+	defer tx.mu.Unlock()
+	if !tx.ended {
+		tx.hooks = append(tx.hooks, f)
+	}
+	return !tx.ended
+}
+
+// Err is nil, and sip.ErrTransactionTerminated after Terminate.
+func (tx *Transaction) Err() error {
+	tx.mu.Lock()
+	defer tx.mu.Unlock()
+	if tx.ended {
 		return sip.ErrTransactionTerminated
 	}
 	return nil
 }
 
-// Acks gives no ACK.
-func (e *ending) Acks() <-chan *sip.Request { return nil }
+// Acks returns a channel to which nothing is sent.
+func (tx *Transaction) Acks() <-chan *sip.Request { return nil }
 
-// OnCancel never calls f; false after Terminate.
-func (e *ending) OnCancel(sip.FnTxCancel) bool { return e.Err() == nil }
+// OnCancel returns true, and false after Terminate. It never calls f.
+func (tx *Transaction) OnCancel(sip.FnTxCancel) bool { return tx.Err() == nil }
