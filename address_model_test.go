@@ -806,7 +806,7 @@ func modelNamed(p string) (members string, length int) {
 
 // The model's patterns are those of glibc.
 func TestModelGlob(t *testing.T) {
-	for line := range jsonLines(t, vectorsFile(t, "fnmatch")) {
+	for line := range jsonLines(t, "testdata/vectors/fnmatch.jsonl.gz") {
 		var v struct{ Pattern, String, Locale, FNM_PERIOD string }
 		if decode(t, line, &v); v.Locale != "C" {
 			continue

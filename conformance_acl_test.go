@@ -38,7 +38,6 @@ type aclCase struct {
 		Write *struct{ File, Text string }
 		// Unlink is the name of a file that is removed.
 		Unlink  string
-		Show    map[string]string `json:"acl_show"`
 		Queries []aclQuery
 	}
 }
@@ -127,7 +126,7 @@ func (c *aclCase) modelled(on aclSwitch) (answers [][][]bool, m *aclOriginal, ba
 }
 
 // ours is what we answer, and the errors of each phase's load.
-func (c *aclCase) ours(t *testing.T) (answers [][][]bool, errs []error, sets []*ACLSet) {
+func (c *aclCase) ours(t *testing.T) (answers [][][]bool, errs []error) {
 	ctx := context.Background()
 	fsys := fstest.MapFS{}
 	sources := []ACLSource{ACLConf{FS: fsys}}
@@ -150,7 +149,7 @@ func (c *aclCase) ours(t *testing.T) (answers [][][]bool, errs []error, sets []*
 		} else {
 			_, err = acls.Reload(ctx)
 		}
-		errs, sets = append(errs, err), append(sets, acls.Current())
+		errs = append(errs, err)
 		var as [][]bool
 		for _, q := range c.Phases[phase].Queries {
 			var lines []aclLine
@@ -169,7 +168,7 @@ func (c *aclCase) ours(t *testing.T) (answers [][][]bool, errs []error, sets []*
 		}
 		answers = append(answers, as)
 	})
-	return answers, errs, sets
+	return answers, errs
 }
 
 // lines are the places of the errors of a load.
@@ -184,12 +183,11 @@ func aclErrorLines(err error) map[string]bool {
 func askAsteriskACL(t *testing.T, r *report, lines iter.Seq[[]byte]) {
 	// Asked besides the recorded questions, and not counted among them.
 	rules := newReport("the rules as recorded, where masks are contiguous", r.dir)
-	shown := newReport("the text of acl show", r.dir)
 	again := newReport("tables without the rows that are refused", r.dir)
 	for line := range lines {
 		var c aclCase
 		decode(t, line, &c)
-		c.compare(t, r, shown)
+		c.compare(t, r)
 		c.askAgain(t, again)
 		for _, p := range c.Phases {
 			for _, q := range p.Queries {
@@ -197,7 +195,7 @@ func askAsteriskACL(t *testing.T, r *report, lines iter.Seq[[]byte]) {
 			}
 		}
 	}
-	for _, extra := range []*report{rules, shown, again} {
+	for _, extra := range []*report{rules, again} {
 		different, ids := sum(extra.different)
 		t.Logf("%s, %s: agree=%d different=%d (%s) unexplained=%d", r.name, extra.name, extra.agreed, different, ids, extra.wrong)
 		require.Zero(t, extra.wrong, "%v", extra.complaints)
@@ -206,8 +204,8 @@ func askAsteriskACL(t *testing.T, r *report, lines iter.Seq[[]byte]) {
 
 // compare asks the questions of a case. A difference is explained by the
 // smallest set of decisions that turns the model's answer into ours.
-func (c *aclCase) compare(t *testing.T, r, shown *report) {
-	ours, errs, sets := c.ours(t)
+func (c *aclCase) compare(t *testing.T, r *report) {
+	ours, errs := c.ours(t)
 	off, m, _ := c.modelled(0)
 	on, all, bad := c.modelled(aclAll)
 	touched := m.touched | all.touched
@@ -218,9 +216,6 @@ func (c *aclCase) compare(t *testing.T, r, shown *report) {
 		if !agreed || !all.vague && errs[i] != nil && !sameLines(lines, bad[i]) {
 			r.unexplained("%s phase %d: refused for %v, the lint says %v: %v", c.ID, i, lines, bad[i], errs[i])
 			r.total--
-		}
-		if touched == 0 || touched&^(aclFamily|aclEmpty|aclSourceID) == 0 {
-			compareShown(shown, c.ID, sets[i], p.Show)
 		}
 		for j, q := range p.Queries {
 			for k, res := range q.Results {
@@ -282,7 +277,7 @@ func (c *aclCase) askAgain(t *testing.T, r *report) {
 		name, _ := text(row, "name")
 		return refused[name]
 	})
-	ours, errs, _ := rest.ours(t)
+	ours, errs := rest.ours(t)
 	model, all, _ := rest.modelled(aclAll)
 	for i, p := range c.Phases {
 		if c.Conf != nil && errs[i] != nil {
@@ -403,21 +398,6 @@ func speaksForOneFamily(rules []string, addr netip.Addr) bool {
 		}
 	}
 	return strings.HasPrefix(last, "deny ")
-}
-
-// compareShown compares the text of "acl show" and "acl show NAME".
-func compareShown(r *report, id string, set *ACLSet, show map[string]string) {
-	for command, want := range show {
-		got := set.Show()
-		if name, ok := strings.CutPrefix(command, "acl show "); ok {
-			got = set.ShowACL(name)
-		}
-		if got == want {
-			r.agree()
-		} else {
-			r.unexplained("%s %s: ours %q, recorded %q", id, command, got, want)
-		}
-	}
 }
 
 // askAsteriskUnit asks what the original's own test states as facts.

@@ -200,22 +200,6 @@ func ExampleACLList_Tracing() {
 	//   + acl.conf:7:6 office: deny 192.0.2.66/32 ~ "192.0.2.66": decides
 }
 
-func ExampleACLSet_ShowACL() {
-	set := loadACLs(aclFiles()).Current()
-	fmt.Print(set.Show(), set.ShowACL("trunks"))
-	// Output:
-	// acl
-	// ---
-	// office
-	// trunks
-	//
-	// ACL: trunks
-	// ---------------------------------------------
-	//   0:  deny - 0.0.0.0/0.0.0.0
-	//   1:  deny - ::/::
-	//   2: allow - 198.51.100.0/255.255.255.0
-}
-
 func ExampleParseACLRules() {
 	_, err := sipacl.ParseACLRules("permit=10/8,192.0.2.0/255.0.255.0", "allow=192.0.2.1")
 	fmt.Println(err)

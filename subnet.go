@@ -316,7 +316,7 @@ func (t *Table) loaded() bool { return t != nil && t.index != nil }
 // matches only rows for any port. A pattern is compared with the subject even if
 // that is empty; to leave patterns unasked, set [AnySubject] in a [Query].
 func (t *Table) CheckSource(s Source, group GroupID, subject string) (d Decision) {
-	q := s.Query(group)
+	q := s.query(group)
 	q.Subject = subject
 	t.check(&d, &q)
 	return d
@@ -325,7 +325,7 @@ func (t *Table) CheckSource(s Source, group GroupID, subject string) (d Decision
 // AddressGroup returns the decision of the most specific row that matches s,
 // its port and protocol, of whichever group; patterns are not asked.
 func (t *Table) AddressGroup(s Source) (d Decision) {
-	q := s.Query(0)
+	q := s.query(0)
 	q.Any = AnyGroup | AnySubject
 	t.check(&d, &q)
 	return d
@@ -353,7 +353,7 @@ func (t *Table) Matches(q Query) iter.Seq[Decision] {
 // first and each once. Patterns are not asked.
 func (t *Table) Groups(s Source) iter.Seq[GroupID] {
 	return func(yield func(GroupID) bool) {
-		q := s.Query(0)
+		q := s.query(0)
 		q.Any = AnyGroup | AnySubject
 		if !t.loaded() {
 			return

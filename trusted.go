@@ -280,7 +280,7 @@ func (p *Permissions) addTrusted(sources []TrustedSource) error {
 // from, its protocol, and From and Request-URI as they were sent? It is a
 // [Check].
 func (t Trusted) AllowTrusted(r Request) Decision {
-	q, err := TrustedQueryOf(r)
+	q, err := trustedQueryOf(r)
 	if err != nil {
 		return noSource()
 	}
@@ -289,10 +289,10 @@ func (t Trusted) AllowTrusted(r Request) Decision {
 	return d
 }
 
-// TrustedQueryOf gives the question that AllowTrusted asks about r. Without
+// trustedQueryOf gives the question that AllowTrusted asks about r. Without
 // exactly one valid From, rows that have a pattern for it do not match; without
 // a message, rows that have any.
-func TrustedQueryOf(r Request) (TrustedQuery, error) {
+func trustedQueryOf(r Request) (TrustedQuery, error) {
 	if !r.Source.Addr.IsValid() {
 		return TrustedQuery{}, ErrNoSource
 	}
