@@ -212,6 +212,9 @@ func FuzzFind(f *testing.F) {
 	for _, uri := range ordinaryURIs {
 		f.Add(uri, "")
 	}
+	for _, r := range recorded(f) {
+		f.Add(r.plain, r.lost)
+	}
 	f.Add("sip:%%331%zz%2%25%3a+1%9000@h:5060;rn=%2b1;x?y", ";rn-context=+4;phone-context=+5%")
 	f.Fuzz(requireTwin)
 }
