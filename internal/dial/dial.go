@@ -17,6 +17,9 @@
 //     without "+".
 //  6. The number in rn, alone and behind its rn-context.
 //
+// Of a user with a byte that no two stacks read alike (see [Texts]) the texts 1
+// to 4 are also made of what stands before it.
+//
 // Texts 3 and 4 are what is left when a gateway drops whatever is no digit. RFC
 // 3966 calls no such name a number, so there is a rule for which names have
 // them, made from recordings and from users that are common:
@@ -40,7 +43,7 @@ import (
 )
 
 // Max is how many further texts a URI may have. An honest one reaches five.
-const Max = 6
+const Max = 10
 
 const (
 	maxURI    = 1024 // the longest URI that is read, in bytes, parameters included
@@ -49,12 +52,16 @@ const (
 
 // Texts are the further texts of one URI. The zero Texts holds none.
 type Texts struct {
-	// Refuse says that no text tells what the URI dials; All is empty then.
-	// The user part holds a byte up to 0x20 or 0x7f, raw or escaped, or a raw
-	// one above. Some stacks end the number there, some skip the byte, some
-	// take the whole user for empty. Refused too is a URI of more than 1024
-	// bytes or Max texts, one that hides a phone-context or rn among more than
-	// 30 parameters, and one with texts whose host holds such a byte.
+	// Odd says that the user part holds a byte up to 0x20 or 0x7f, raw or
+	// escaped, or a raw one above. Some stacks end the number there, some skip
+	// the byte, some take the whole user for empty: no text tells for sure what
+	// the URI dials. The texts are those of the first two kinds.
+	Odd bool
+
+	// Refuse says that the texts cannot be had; All is empty then. It is a URI
+	// of more than 1024 bytes or Max texts, one that hides a phone-context or rn
+	// among more than 30 parameters, or one with texts whose host holds an odd
+	// byte.
 	Refuse bool
 
 	n    int
@@ -74,7 +81,7 @@ func (t *Texts) All() []string { return t.list[:t.n] }
 // together by a few bytes at most, and its own texts are among those of the URI.
 // Find makes one allocation if there are texts, else none.
 func (t *Texts) Find(plain, canonical, lost string) {
-	t.Refuse, t.n = false, 0
+	t.Odd, t.Refuse, t.n = false, false, 0
 	rest, tel, ok := cutScheme(plain)
 	if !ok {
 		return
@@ -212,24 +219,24 @@ func (t *Texts) find(user, params, lost, plain, canonical string) (ok bool) {
 		user, _, _ = strings.Cut(user, ":") // a password follows
 	}
 	var buf [maxURI + 8]byte
-	decoded, ok := appendDecoded(buf[:0], user)
-	if !ok {
-		return false
-	}
+	decoded, odd := appendDecoded(buf[:0], user)
 	for _, more := range [...]string{params, lost} {
 		decoded, _ = appendDecoded(append(decoded, ';'), more)
 	}
 	name, list, _ := bytes.Cut(decoded, []byte(";"))
+	if t.Odd = odd >= 0; t.Odd && odd <= len(name) {
+		b.name(name[:odd])
+	}
 	b.name(name)
 	b.params(name, list)
 	return b.finish(t)
 }
 
 // appendDecoded decodes the escapes of printable ASCII, except "%", ":" and
-// "@". Any "%" that it appends begins an escape. It drops what must not stand
-// in a user part, and clean is false then.
-func appendDecoded(b []byte, s string) (decoded []byte, clean bool) {
-	clean = true
+// "@". Any "%" that it appends begins an escape. It drops odd bytes, and says
+// where in b the first of them was; -1 is none.
+func appendDecoded(b []byte, s string) (decoded []byte, odd int) {
+	odd = -1
 	for i := 0; i < len(s); i++ {
 		c, escaped := s[i], false
 		if c == '%' {
@@ -240,14 +247,16 @@ func appendDecoded(b []byte, s string) (decoded []byte, clean bool) {
 		}
 		switch {
 		case c <= ' ', c == 0x7f, c > 0x7f && !escaped:
-			clean = false
+			if odd < 0 {
+				odd = len(b)
+			}
 		case escaped && (c > 0x7f || c == '%' || c == ':' || c == '@'):
 			b = append(b, s[i-2:i+1]...)
 		default:
 			b = append(b, c)
 		}
 	}
-	return b, clean
+	return b, odd
 }
 
 // unescape decodes the escape that s begins with, if it does.

@@ -28,23 +28,29 @@ var (
 
 // slow does what Find does, one step after the other, as the package comment
 // tells them. It is the meaning of Find; when the two differ, Find is wrong.
-func slow(plain, canonical, lost string) (texts []string, refuse bool) {
+func slow(plain, canonical, lost string) (texts []string, odd, refuse bool) {
 	var user, params string
 	if m := sipURI.FindStringSubmatch(plain); m != nil {
 		user, params = m[1], m[2]
 	} else if m := telURI.FindStringSubmatch(plain); m != nil {
 		user = m[1]
 	} else {
-		return nil, false
+		return nil, false, false
 	}
-	if refused.MatchString(user) || len(plain)+len(lost) > 1024 {
-		return nil, true
+	if len(plain)+len(lost) > 1024 {
+		return nil, false, true
 	}
+	at := refused.FindStringIndex(user)
+	odd = at != nil
 	decoded := slowDecode(user + ";" + params + ";" + lost)
 	if _, list, _ := strings.Cut(decoded, ";"); strings.Count(list, ";") > 32 {
 		refuse = slowParams(list, "rn") != nil || slowParams(list, "phone-context") != nil
 	}
-	for _, user := range slowUsers(decoded) {
+	users := slowUsers(decoded)
+	if odd && !strings.ContainsAny(slowDecode(user[:at[0]]), ";") {
+		users = append(slowUsers(slowDecode(user[:at[0]])+";"), users...)
+	}
+	for _, user := range users {
 		m := around.FindStringSubmatch(canonical)
 		text := m[1] + m[3] + user + m[2]
 		if user != "" && text != m[1]+m[3]+plain[strings.IndexByte(plain, ':')+1:] && text != canonical && !slices.Contains(texts, text) {
@@ -52,9 +58,9 @@ func slow(plain, canonical, lost string) (texts []string, refuse bool) {
 		}
 	}
 	if refuse || len(texts) > Max || unfit.MatchString(strings.Join(texts, "")) {
-		return nil, true
+		return nil, odd, true
 	}
-	return texts, false
+	return texts, odd, false
 }
 
 func slowUsers(decoded string) (users []string) {
@@ -197,10 +203,11 @@ func TestFindAndTwin(t *testing.T) {
 
 func requireTwin(t *testing.T, plain, lost string) {
 	canonical := canonical(plain)
-	want, refuse := slow(plain, canonical, lost)
+	want, odd, refuse := slow(plain, canonical, lost)
 	var got Texts
 	got.Find(plain, canonical, lost)
 	require.Equal(t, refuse, got.Refuse, "%q %q", plain, lost)
+	require.Equal(t, odd, got.Odd, "%q %q", plain, lost)
 	require.Equal(t, want, append([]string(nil), got.All()...), "%q %q", plain, lost)
 	requireSound(t, plain, canonical, lost, &got)
 }

@@ -80,7 +80,7 @@ func TestRecorded(t *testing.T) {
 			invalid[level]++
 		case known:
 			before[level]++
-		case texts.Refuse:
+		case texts.Refuse, texts.Odd:
 			refused[level]++
 		case slices.ContainsFunc(texts.All(), deny.MatchString):
 			bitten[level]++
