@@ -1,0 +1,190 @@
+package gate
+
+import "math/bits"
+
+// text is a message or a part of one: Bytes reads bytes, Request strings.
+type text interface{ ~string | ~[]byte }
+
+// class is a set of bytes that a production of RFC 3261, section 25.1, repeats.
+type class uint16
+
+const (
+	token    class = 1 << iota
+	user           // user part of a URI, escapes aside
+	password       // password of a URI, escapes aside
+	param          // name and value of a URI parameter, escapes aside
+	headers        // everything behind "?" of a URI
+	label          // part of a host name; "_" occurs in the field
+	ipv6           // between the brackets
+	alnum          //
+	digit          //
+	phone          // number of a tel URI
+	opaque         // what follows the scheme of another URI
+	bare           // a URI without brackets around it
+	control        // all but HTAB
+	blank          // and what a folded line has: CR LF
+	scheme         //
+	display        // a display name without quotes: tokens and blanks
+)
+
+// mark are the unreserved bytes that are neither letters nor digits.
+const mark = "-_.!~*'()"
+
+// classes has for each byte the classes that it belongs to.
+var classes = func() (t [256]class) {
+	add := func(c class, s string) {
+		for _, b := range []byte(s) {
+			t[b] |= c
+		}
+	}
+	for b := range 256 {
+		t[b] |= bare
+		if b < ' ' || b == 0x7f {
+			t[b] = control
+		}
+	}
+	for _, b := range []byte(" \t<>\",;?") {
+		t[b] &^= bare | control
+	}
+	const digits, letters = "0123456789", "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+	add(token|display|user|password|param|headers|label|alnum|opaque|scheme, digits+letters)
+	add(digit|phone|ipv6, digits)
+	add(phone|ipv6, "ABCDEFabcdef")
+	add(token|display, "-.!%*_+`'~")
+	add(user|password|param|headers, mark)
+	add(user, "&=+$,;?/")
+	add(password, "&=+$,")
+	add(param, "[]/:&+$")
+	add(headers, "[]/?:+$&=%")
+	add(label, "-_")
+	add(ipv6, ":.")
+	add(phone, "*#-.()")
+	add(opaque, "-._~:/?#[]@!$&'()*+,;=%")
+	add(scheme, "+-.")
+	add(blank|display, " \t\r\n")
+	return t
+}()
+
+func in(b byte, c class) bool { return classes[b]&c != 0 }
+
+// span returns where the bytes of class c that begin at off end.
+func span[T text](s T, off int, c class) int {
+	t := s[off:]
+	for i := range len(t) {
+		if !in(t[i], c) {
+			return off + i
+		}
+	}
+	return len(s)
+}
+
+// escaped is span for a class that may be escaped as "%41".
+func escaped[T text](s T, off int, c class) int {
+	for {
+		off = span(s, off, c)
+		if len(s)-off < 3 || s[off] != '%' || !hex(s[off+1]) || !hex(s[off+2]) {
+			return off
+		}
+		off += 3
+	}
+}
+
+// only reports whether s is bytes of class c, at least one.
+func only[T text](s T, c class) bool { return len(s) > 0 && span(s, 0, c) == len(s) }
+
+func hex(b byte) bool {
+	return '0' <= b && b <= '9' || 'a' <= b|0x20 && b|0x20 <= 'f'
+}
+
+// plain reports whether s holds no control byte but HTAB.
+func plain[T text](s T) bool { return nextControl(s, 0) == len(s) }
+
+// nextControl returns where the first control byte from off on is, or len(s).
+func nextControl[T text](s T, off int) int {
+	for len(s)-off >= 8 {
+		found := controls(word(s[off:]))
+		if found == 0 {
+			off += 8
+			continue
+		}
+		off += bits.TrailingZeros64(found) / 8
+		if s[off] != '\t' {
+			return off
+		}
+		off++
+	}
+	for off < len(s) && !in(s[off], control) {
+		off++
+	}
+	return off
+}
+
+// word reads eight bytes, the first one lowest.
+func word[T text](s T) uint64 {
+	_ = s[7]
+	return uint64(s[0]) | uint64(s[1])<<8 | uint64(s[2])<<16 | uint64(s[3])<<24 |
+		uint64(s[4])<<32 | uint64(s[5])<<40 | uint64(s[6])<<48 | uint64(s[7])<<56
+}
+
+// controls marks the control bytes among eight, HTAB included, in the high bit
+// of each. One more than a control byte is at most 0x20 in seven bits, DEL
+// included; all that is higher, or not ASCII, sets the high bit.
+func controls(w uint64) uint64 {
+	const ones = 0x0101010101010101
+	more := (w&(0x7f*ones) + ones) & (0x7f * ones)
+	return ^(more + 0x5f*ones | w) & (0x80 * ones)
+}
+
+// trim cuts the blanks around s.
+func trim[T text](s T) T {
+	i, j := span(s, 0, blank), len(s)
+	for j > i && in(s[j-1], blank) {
+		j--
+	}
+	return s[i:j]
+}
+
+// same compares with a text in lower case, without regard to the case of ASCII
+// letters.
+func same[T text](s T, want string) bool {
+	if len(s) != len(want) {
+		return false
+	}
+	for i := range len(want) {
+		if s[i] != want[i] && lower(s[i]) != want[i] {
+			return false
+		}
+	}
+	return true
+}
+
+// alike compares without regard to the case of ASCII letters.
+func alike[T text](a, b T) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	for i := range len(a) {
+		if lower(a[i]) != lower(b[i]) {
+			return false
+		}
+	}
+	return true
+}
+
+func lower(b byte) byte {
+	if 'A' <= b && b <= 'Z' {
+		b |= 0x20
+	}
+	return b
+}
+
+// number reads s as a decimal number of at most max digits, max below 19.
+func number[T text](s T, max int) (n int64, ok bool) {
+	if len(s) > max || !only(s, digit) {
+		return 0, false
+	}
+	for i := range len(s) {
+		n = 10*n + int64(s[i]-'0')
+	}
+	return n, true
+}

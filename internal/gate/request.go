@@ -1,0 +1,298 @@
+package gate
+
+import (
+	"net/netip"
+	"strings"
+
+	"github.com/emiago/sipgo/sip"
+)
+
+// Request names the first rule that a request breaks, as sipgo read it and as
+// it will write it: what its writer makes of the request must be well formed
+// and read again as the same. A request that [Bytes] passed can break a rule
+// here. Request does not allocate for ordinary requests.
+func Request(req *sip.Request) Rule {
+	if req == nil || req.SipVersion != "SIP/2.0" {
+		return StartLine
+	}
+	if !only(string(req.Method), token) {
+		return Method
+	}
+	if rule := parsed(&req.Recipient); rule != WellFormed {
+		return requestURI(rule)
+	}
+	r := request{message: message[string]{method: string(req.Method)}, body: len(req.Body())}
+	for _, h := range req.Headers() {
+		if rule := r.header(h); rule != WellFormed {
+			return rule
+		}
+	}
+	if r.body > 0 && !r.has(contentLength) {
+		return BodyLength
+	}
+	return r.end()
+}
+
+type request struct {
+	message[string]
+	body int
+}
+
+// header names the rule that a field breaks. Those that sipgo keeps as text
+// are read as text.
+func (r *request) header(h sip.Header) Rule {
+	switch h := h.(type) {
+	case nil:
+		return FieldName
+	case *sip.FromHeader:
+		return r.one(from, h.DisplayName, &h.Address, h.Params)
+	case *sip.ToHeader:
+		return r.one(to, h.DisplayName, &h.Address, h.Params)
+	case *sip.ReferredByHeader:
+		return r.one(addressField, h.DisplayName, &h.Address, h.Params)
+	case *sip.ContactHeader:
+		return r.contact(h)
+	case *sip.RouteHeader:
+		return parsed(&h.Address)
+	case *sip.RecordRouteHeader:
+		return parsed(&h.Address)
+	case *sip.ReferToHeader:
+		return r.one(referTo, "", &h.Address, nil)
+	case *sip.ViaHeader:
+		r.seen |= 1 << via
+		return viaField(h)
+	case *sip.CSeqHeader:
+		return r.cseqField(h)
+	case *sip.CallIDHeader:
+		return r.textOnce(callID, string(*h))
+	case *sip.ContentTypeHeader:
+		return oddText(string(*h))
+	case *sip.MaxForwardsHeader:
+		return r.numberOnce(maxForwards, h.Val() <= 255, MaxForwards)
+	case *sip.ContentLengthHeader:
+		return r.numberOnce(contentLength, int64(*h) == int64(r.body), BodyLength)
+	}
+	value := h.Value()
+	if rule := oddText(value); rule != WellFormed {
+		return rule
+	}
+	name := h.Name()
+	if !only(name, token) {
+		return FieldName
+	}
+	return r.named(fieldOf(name), value)
+}
+
+// oddText is oddBytes for a text that most often has none.
+func oddText[T text](s T) Rule {
+	if plain(s) {
+		return WellFormed
+	}
+	return oddBytes(s)
+}
+
+func (r *request) textOnce(f field, value string) Rule {
+	if rule := r.count(f); rule != WellFormed {
+		return rule
+	}
+	return oddText(value)
+}
+
+func (r *request) numberOnce(f field, ok bool, wrong Rule) Rule {
+	if rule := r.count(f); rule != WellFormed {
+		return rule
+	}
+	return unless(ok, wrong)
+}
+
+func (r *request) cseqField(h *sip.CSeqHeader) Rule {
+	if rule := r.count(cseq); rule != WellFormed {
+		return rule
+	}
+	if h.SeqNo >= 1<<31 {
+		return CSeq
+	}
+	return r.cseqMethod(strings.TrimLeft(string(h.MethodName), " \t"))
+}
+
+func (r *request) contact(h *sip.ContactHeader) Rule {
+	if h.Address.Wildcard && h.Address.Scheme == "" {
+		if h.DisplayName != "" || len(h.Params) > 0 {
+			return Star
+		}
+		return r.countContact(true)
+	}
+	if rule := r.countContact(false); rule != WellFormed {
+		return rule
+	}
+	return r.one(contact, h.DisplayName, &h.Address, h.Params)
+}
+
+// one names the rule that an address breaks in a field that counts.
+func (r *request) one(f field, display string, u *sip.Uri, params sip.HeaderParams) Rule {
+	if rule := r.count(f); rule != WellFormed {
+		return rule
+	}
+	if rule := displayName(display); rule != WellFormed {
+		return rule
+	}
+	if rule := parsed(u); rule != WellFormed {
+		return rule
+	}
+	return headerParams(params)
+}
+
+// displayName names the rule that a display name breaks, which sipgo writes
+// between quotes as it is.
+func displayName(s string) Rule {
+	switch {
+	case strings.IndexByte(s, '\n') >= 0:
+		return BareLF
+	case strings.IndexByte(s, '\r') >= 0:
+		return BareCR
+	case quotedText(s, 0) < len(s):
+		return Address
+	}
+	return WellFormed
+}
+
+// headerParams names the rule that the parameters behind an address break, in
+// the text that sipgo writes.
+func headerParams(params sip.HeaderParams) Rule {
+	if len(params) == 0 {
+		return WellFormed
+	}
+	var buf [256]byte
+	text := buf[:0]
+	for _, p := range params {
+		text = append(append(text, ';'), p.K...)
+		switch {
+		case p.V == "" && strings.IndexByte(p.K, '=') > 0:
+			return Rewritten // of "a=b=" sipgo reads the name "a=b" and writes "a=b"
+		case p.V == "":
+		case !hasBlank(p.V):
+			text = append(append(text, '='), p.V...)
+		case !words(p.V):
+			return Rewritten
+		}
+	}
+	if rule := oddText(text); rule != WellFormed {
+		return rule
+	}
+	c := cursor[[]byte]{s: text}
+	rule := c.params()
+	if rule == WellFormed && c.off < len(text) {
+		return Address
+	}
+	return rule
+}
+
+// hasBlank knows what sipgo's writer looks for.
+func hasBlank(v string) bool {
+	return strings.IndexByte(v, ' ') >= 0 || strings.IndexByte(v, '\t') >= 0
+}
+
+// words reports whether a value with a blank in it survives sipgo's writer,
+// which puts quotes around it even if it has quotes: `"a b"` becomes `""a b""`,
+// and what stood between quotes is live. Words do no harm there, while
+// `", <sip:mallory@192.0.2.1>, "` makes one Contact three.
+func words(v string) bool {
+	if !plain(v) {
+		return false
+	}
+	v = trim(v)
+	if len(v) > 1 && v[0] == '"' && v[len(v)-1] == '"' {
+		v = v[1 : len(v)-1]
+	}
+	return span(v, 0, display) == len(v)
+}
+
+// parsed names the rule that a URI breaks. Each part is held against its own
+// production, so that the text which sipgo puts together is cut again where it
+// was.
+func parsed(u *sip.Uri) Rule {
+	if u.Scheme != "sip" && u.Scheme != "sips" {
+		end, rule := schemeURI(u.Scheme, u.Raw(), 0)
+		return complete(rule, end, u.Raw())
+	}
+	switch {
+	case u.Wildcard, u.HierarhicalSlashes, slashes(u.User), u.User == "" && u.Password != "",
+		escaped(u.User, 0, user) < len(u.User), escaped(u.Password, 0, password) < len(u.Password):
+		return AddressURI
+	case u.Port < 0 || u.Port > 65535:
+		return Port
+	}
+	end, rule := host(u.Host, 0)
+	if rule := complete(rule, end, u.Host); rule != WellFormed {
+		return rule
+	}
+	if headersLost(u) {
+		return Rewritten
+	}
+	if rule := uriParams(u.UriParams); rule != WellFormed {
+		return rule
+	}
+	for _, h := range u.Headers {
+		if span(h.K, 0, headers) < len(h.K) || span(h.V, 0, headers) < len(h.V) {
+			return AddressURI
+		}
+	}
+	return WellFormed
+}
+
+// headersLost tells ";lr?subject=x": sipgo takes the headers behind a parameter
+// without a value for a part of its name, and writes them twice.
+func headersLost(u *sip.Uri) bool {
+	n := len(u.UriParams)
+	return n > 0 && len(u.Headers) > 0 && u.UriParams[n-1].V == ""
+}
+
+func uriParams(params sip.HeaderParams) Rule {
+	if len(params) > maxParams {
+		return ManyParams
+	}
+	for i, p := range params {
+		if p.K == "" || escaped(p.K, 0, param) < len(p.K) || escaped(p.V, 0, param) < len(p.V) {
+			return AddressURI
+		}
+		for _, q := range params[:i] {
+			if alike(p.K, q.K) {
+				return TwoParams
+			}
+		}
+	}
+	return WellFormed
+}
+
+// viaField refuses a Via that sipgo will not write as it read it.
+func viaField(h *sip.ViaHeader) Rule {
+	if !plain(h.ProtocolName) || !plain(h.ProtocolVersion) || !plain(h.Transport) || !viaHost(h.Host) || h.Port < 0 {
+		return Via
+	}
+	for _, p := range h.Params {
+		if !viaParam(p.K, p.V) {
+			return Via
+		}
+	}
+	return WellFormed
+}
+
+// viaHost knows that sipgo keeps an IPv6 address without its brackets, and
+// writes them for a valid one only.
+func viaHost(s string) bool {
+	if s == "" || s[0] == '[' || !plain(s) || strings.IndexByte(s, ';') >= 0 {
+		return false
+	}
+	if strings.IndexByte(s, ':') < 0 {
+		return true
+	}
+	a, err := netip.ParseAddr(s)
+	return err == nil && a.Is6() && !a.Is4In6() && a.Zone() == ""
+}
+
+// viaParam knows that sipgo reads the quotes of a Via parameter as part of its
+// name, and the value once more.
+func viaParam(name, value string) bool {
+	return plain(name) && plain(value) && !hasBlank(value) &&
+		strings.IndexByte(name, '"') < 0 && strings.IndexByte(value, '"') < 0
+}

@@ -1,0 +1,222 @@
+package gate
+
+import (
+	"reflect"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/emiago/sipgo/sip"
+	"github.com/stretchr/testify/require"
+)
+
+// reread does slowly what Request must know of sipgo's writer: it writes a
+// request, reads it and compares. When Request passes what differs here,
+// Request is wrong.
+func reread(req *sip.Request) (same bool) {
+	m, err := sip.ParseMessage([]byte(req.String()))
+	again, ok := m.(*sip.Request)
+	if err != nil || !ok {
+		return false
+	}
+	hs, gs := req.Headers(), again.Headers()
+	same = req.Method == again.Method && req.SipVersion == again.SipVersion && len(hs) == len(gs) &&
+		string(req.Body()) == string(again.Body()) && sameURI(req.Recipient, again.Recipient)
+	for i := 0; same && i < len(hs); i++ {
+		same = reflect.TypeOf(hs[i]) == reflect.TypeOf(gs[i]) && sameField(hs[i], gs[i])
+	}
+	return same
+}
+
+func sameField(h, g sip.Header) bool {
+	switch h := h.(type) {
+	case *sip.FromHeader:
+		g := g.(*sip.FromHeader)
+		return h.DisplayName == g.DisplayName && sameURI(h.Address, g.Address) && sameParams(h.Params, g.Params)
+	case *sip.ToHeader:
+		g := g.(*sip.ToHeader)
+		return h.DisplayName == g.DisplayName && sameURI(h.Address, g.Address) && sameParams(h.Params, g.Params)
+	case *sip.ContactHeader:
+		g := g.(*sip.ContactHeader)
+		return h.DisplayName == g.DisplayName && sameURI(h.Address, g.Address) && sameParams(h.Params, g.Params)
+	case *sip.ReferredByHeader:
+		g := g.(*sip.ReferredByHeader)
+		return h.DisplayName == g.DisplayName && sameURI(h.Address, g.Address) && sameParams(h.Params, g.Params)
+	case *sip.RouteHeader:
+		return sameURI(h.Address, g.(*sip.RouteHeader).Address)
+	case *sip.RecordRouteHeader:
+		return sameURI(h.Address, g.(*sip.RecordRouteHeader).Address)
+	case *sip.ReferToHeader:
+		return sameURI(h.Address, g.(*sip.ReferToHeader).Address)
+	case *sip.ViaHeader:
+		v, w := *h, *g.(*sip.ViaHeader)
+		params := sameParams(v.Params, w.Params)
+		v.Params, w.Params = nil, nil
+		return params && reflect.DeepEqual(v, w)
+	}
+	return reflect.DeepEqual(h, g)
+}
+
+func sameURI(u, v sip.Uri) bool {
+	for _, u := range []*sip.Uri{&u, &v} {
+		if len(u.UriParams) == 0 {
+			u.UriParams = nil
+		}
+		if len(u.Headers) == 0 {
+			u.Headers = nil
+		}
+	}
+	return reflect.DeepEqual(u, v)
+}
+
+func sameParams(ps, qs sip.HeaderParams) bool {
+	ps, qs = named(ps), named(qs)
+	if len(ps) != len(qs) {
+		return false
+	}
+	for i, p := range ps {
+		if p.K != qs[i].K || !sameValue(p.V, qs[i].V) {
+			return false
+		}
+	}
+	return true
+}
+
+// named leaves the blanks around names and the empty parameters out, which
+// sipgo makes of blanks and loses at the end of a line.
+func named(ps sip.HeaderParams) (named sip.HeaderParams) {
+	for _, p := range ps {
+		if p.K = strings.TrimSpace(p.K); p.K != "" || p.V != "" {
+			named = append(named, sip.HeaderKV{K: p.K, V: strings.TrimSpace(p.V)})
+		}
+	}
+	return named
+}
+
+var wordsOnly = regexp.MustCompile("^[ \t]*(\"[-A-Za-z0-9.!%*_+`'~ \t]*\"|[-A-Za-z0-9.!%*_+`'~ \t]*)[ \t]*$")
+
+// sameValue knows that the quotes which sipgo puts around words change nothing.
+func sameValue(v, w string) bool {
+	return v == w || wordsOnly.MatchString(v) && strings.TrimSpace(strings.Trim(w, `"`)) == strings.TrimSpace(strings.Trim(v, `"`))
+}
+
+// requoted reports whether sipgo puts quotes around a value: the next gate may
+// refuse what it makes of them.
+func requoted(req *sip.Request) bool {
+	for _, h := range req.Headers() {
+		var params sip.HeaderParams
+		switch h := h.(type) {
+		case *sip.FromHeader:
+			params = h.Params
+		case *sip.ToHeader:
+			params = h.Params
+		case *sip.ContactHeader:
+			params = h.Params
+		case *sip.ReferredByHeader:
+			params = h.Params
+		}
+		for _, p := range params {
+			if strings.ContainsAny(p.V, " \t") {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// checkReread compares Request with its twin. What passes must also pass both
+// doors of the next gate, after a proxy has forwarded it.
+func checkReread(t *testing.T, req *sip.Request) {
+	rule := Request(req)
+	require.Equal(t, rule, Request(req))
+	switch rule {
+	case Rewritten:
+		require.False(t, reread(req), "%q", req)
+	case WellFormed:
+		require.True(t, reread(req), "%q", req)
+		if requoted(req) {
+			return
+		}
+		forwarded := req.Clone().String()
+		require.Equal(t, WellFormed, Bytes([]byte(forwarded)), "%q", forwarded)
+		require.Equal(t, WellFormed, Request(parse(t, []byte(forwarded))), "%q", forwarded)
+	}
+}
+
+func TestReread(t *testing.T) {
+	for m := range wire(t) {
+		if req := taken(m.Raw, m.Transport); req != nil {
+			checkReread(t, req)
+		}
+	}
+	for _, c := range cases {
+		for _, part := range []string{c.broken, c.sound} {
+			msg := []byte(strings.Replace(base, c.part, part, 1))
+			if req := taken(msg, "udp"); req != nil {
+				checkReread(t, req)
+			}
+		}
+	}
+}
+
+// seed adds a recorded message of each class.
+func seed(f *testing.F) {
+	seen := map[string]bool{}
+	for m := range wire(f) {
+		if class, _, _ := strings.Cut(m.Class, "/"); !seen[class] || class == "ok" {
+			seen[class] = true
+			f.Add(m.Raw)
+		}
+	}
+}
+
+func FuzzReread(f *testing.F) {
+	seed(f)
+	f.Fuzz(func(t *testing.T, msg []byte) {
+		m, err := sip.ParseMessage(msg)
+		if req, ok := m.(*sip.Request); err == nil && ok {
+			checkReread(t, req)
+		}
+	})
+}
+
+// FuzzFields puts a text where each kind of field keeps one: what a whole
+// message rarely reaches.
+func FuzzFields(f *testing.F) {
+	for _, c := range cases {
+		f.Add(c.broken)
+		f.Add(c.sound)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		for _, part := range []string{"<sip:alice@192.0.2.10>;expires=60", "sip:alice@192.0.2.10", ";expires=60", "\"Alice\"", "192.0.2.10;branch=z9hG4bK1;rport", ";rport", "one", "Subject: one"} {
+			for _, with := range []string{text, "Route: " + text} {
+				msg := []byte(strings.Replace(base, part, with, 1))
+				if req := taken(msg, "udp"); req != nil {
+					checkReread(t, req)
+				}
+			}
+		}
+	})
+}
+
+// FuzzDoors feeds both doors anything. They never panic, and a request that
+// the first passes is refused by the second only for what sipgo made of it.
+func FuzzDoors(f *testing.F) {
+	seed(f)
+	f.Fuzz(func(t *testing.T, msg []byte) {
+		rule := Bytes(msg)
+		require.Equal(t, rule, Bytes(msg))
+		require.Less(t, rule, rules)
+		for _, transport := range []string{"udp", "tcp"} {
+			req := taken(msg, transport)
+			if req == nil || rule != WellFormed {
+				continue
+			}
+			switch r := Request(req); r {
+			case WellFormed, Rewritten, Via, Address, AddressURI, TwoReferTo:
+			default:
+				t.Errorf("%v behind a message that is well formed: %q", r, msg)
+			}
+		}
+	})
+}
