@@ -2,8 +2,9 @@ package gate
 
 // cursor reads the value of a header field.
 type cursor[T text] struct {
-	s   T
-	off int
+	s       T
+	off     int
+	escapes bool // quoted text with a backslash was read
 }
 
 // at reports whether b is next.
@@ -33,11 +34,46 @@ func addresses[T text](s T) Rule {
 		}
 		switch {
 		case c.off == len(s):
-			return WellFormed
+			return unless(!c.escapes || cutAlike(s), Misread)
 		case !c.at(','):
 			return Address
 		}
 		c.off++
+	}
+}
+
+// cutAlike reports whether sipgo cuts a list of addresses where the grammar
+// does. To sipgo an escaped quote is a quote like any other.
+func cutAlike[T text](s T) bool {
+	var grammar, sipgo listState
+	for i := 0; i < len(s); i++ {
+		if grammar.cuts(s[i]) != sipgo.cuts(s[i]) {
+			return false
+		}
+		sipgo.next(s[i])
+		if grammar.quoted && s[i] == '\\' {
+			i++
+			sipgo.next(s[i])
+			continue
+		}
+		grammar.next(s[i])
+	}
+	return true
+}
+
+// listState is what decides whether a comma ends an address.
+type listState struct{ quoted, bracketed bool }
+
+func (l *listState) cuts(c byte) bool { return c == ',' && !l.quoted && !l.bracketed }
+
+func (l *listState) next(c byte) {
+	switch {
+	case c == '"':
+		l.quoted = !l.quoted
+	case !l.quoted && c == '<':
+		l.bracketed = true
+	case !l.quoted && c == '>':
+		l.bracketed = false
 	}
 }
 
@@ -157,10 +193,12 @@ func (c *cursor[T]) value() bool {
 
 // quoted = <"> quotedText <"> .
 func (c *cursor[T]) quoted() bool {
-	c.off = quotedText(c.s, c.off+1)
+	begin := c.off + 1
+	c.off = quotedText(c.s, begin)
 	if !c.at('"') {
 		return false
 	}
+	c.escapes = c.escapes || has(c.s[begin:c.off], '\\')
 	c.off++
 	return true
 }

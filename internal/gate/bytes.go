@@ -118,7 +118,7 @@ func (m *message[T]) field(b T) (end int, rule Rule) {
 // colon reads the colon behind a name.
 func colon[T text](b T, name int) (end int, ok bool) {
 	end = name
-	for end < len(b) && (b[end] == ' ' || b[end] == '\t') {
+	for end < len(b) && white(b[end]) {
 		end++
 	}
 	if name == 0 || end == len(b) || b[end] != ':' {
@@ -130,7 +130,7 @@ func colon[T text](b T, name int) (end int, ok bool) {
 // oneLine reports whether a header field ends at end, which most do: with CRLF
 // and no continuation line behind it.
 func oneLine[T text](b T, end int) bool {
-	return end+2 < len(b) && b[end] == '\r' && b[end+1] == '\n' && b[end+2] != ' ' && b[end+2] != '\t'
+	return end+2 < len(b) && b[end] == '\r' && b[end+1] == '\n' && !white(b[end+2])
 }
 
 // fieldEnd returns where a header field ends that b begins with, continuation
@@ -140,7 +140,7 @@ func fieldEnd[T text](b T) (end int, rule Rule) {
 	if rule != WellFormed {
 		return end, rule
 	}
-	for next := end + 2; next < len(b) && (b[next] == ' ' || b[next] == '\t'); next = end + 2 {
+	for next := end + 2; next < len(b) && white(b[next]); next = end + 2 {
 		var oddMore bool
 		if end, oddMore, rule = line(b, next); rule != WellFormed {
 			return end, rule
@@ -165,24 +165,14 @@ func line[T text](b T, off int) (end int, odd bool, rule Rule) {
 		end = nextControl(b, end+1)
 	}
 	switch {
-	case end == len(b):
-		return end, odd, noCR(b[off:])
-	case end+1 == len(b):
+	case end == len(b) && has(b[off:], '\n'):
+		return end, odd, BareLF
+	case end+1 >= len(b):
 		return end, odd, NoEnd
 	case b[end+1] != '\n':
 		return end, odd, BareCR
 	}
 	return end, odd, WellFormed
-}
-
-// noCR names the rule that a last line breaks.
-func noCR[T text](b T) Rule {
-	for i := range len(b) {
-		if b[i] == '\n' {
-			return BareLF
-		}
-	}
-	return NoEnd
 }
 
 // oddBytes names the rule that the control bytes in a header field break, if
@@ -196,7 +186,7 @@ func oddBytes[T text](s T) Rule {
 			quoted = !quoted
 		case c == '\\' && quoted && i+1 < len(s) && escapable(s[i+1]):
 			i++
-		case c == '\r' && i+2 < len(s) && s[i+1] == '\n' && in(s[i+2], blank):
+		case c == '\r' && i+2 < len(s) && s[i+1] == '\n' && white(s[i+2]):
 			i += 2
 		case c == '\r':
 			return BareCR

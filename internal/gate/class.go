@@ -67,6 +67,9 @@ var classes = func() (t [256]class) {
 
 func in(b byte, c class) bool { return classes[b]&c != 0 }
 
+// white tells what a continuation line begins with.
+func white(b byte) bool { return b == ' ' || b == '\t' }
+
 // span returns where the bytes of class c that begin at off end.
 func span[T text](s T, off int, c class) int {
 	t := s[off:]
@@ -94,6 +97,16 @@ func only[T text](s T, c class) bool { return len(s) > 0 && span(s, 0, c) == len
 
 func hex(b byte) bool {
 	return '0' <= b && b <= '9' || 'a' <= b|0x20 && b|0x20 <= 'f'
+}
+
+// has reports whether b is in s.
+func has[T text](s T, b byte) bool {
+	for i := range len(s) {
+		if s[i] == b {
+			return true
+		}
+	}
+	return false
 }
 
 // plain reports whether s holds no control byte but HTAB.

@@ -116,11 +116,11 @@ type message[T text] struct {
 	star   bool
 }
 
-func (m *message[T]) has(f field) bool { return m.seen&(1<<f) != 0 }
+func (m *message[T]) counted(f field) bool { return m.seen&(1<<f) != 0 }
 
 // count names the rule that one more field breaks by being there.
 func (m *message[T]) count(f field) Rule {
-	if m.has(f) && occurrence[f].two != WellFormed {
+	if m.counted(f) && occurrence[f].two != WellFormed {
 		return occurrence[f].two
 	}
 	m.seen |= 1 << f
@@ -210,7 +210,7 @@ func (m *message[T]) contacts(value T) Rule {
 }
 
 func (m *message[T]) countContact(star bool) Rule {
-	if m.star || star && (m.has(contact) || !same(m.method, "register")) {
+	if m.star || star && (m.counted(contact) || !same(m.method, "register")) {
 		return Star
 	}
 	m.star = star

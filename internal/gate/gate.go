@@ -59,6 +59,7 @@ const (
 	TwoParams             // a URI parameter stands twice: stacks differ in which one counts
 	ManyParams            // more parameters than maxParams
 	Star                  // "Contact: *" with anything beside it, or not in a REGISTER
+	Misread               // sipgo takes another "[" for the host, or another comma for the end of an address
 	Rewritten             // what sipgo writes is not what it read
 	rules                 // how many there are
 )
@@ -101,7 +102,8 @@ var ruleText = [rules]string{
 	TwoParams:        "URI parameter stands twice",
 	ManyParams:       "more than 128 parameters",
 	Star:             "Contact * is not alone in a REGISTER",
-	Rewritten:        "sipgo would forward other text than it read",
+	Misread:          "sipgo reads other addresses than the grammar",
+	Rewritten:        "sipgo would forward another text",
 }
 
 // String says what was found, for a log line or a counter's label.

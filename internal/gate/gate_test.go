@@ -36,7 +36,7 @@ var cases = []struct {
 	{"\r\n\r\nbody", "\r\n", "\r\n\r\nbody", NoEnd, unread},
 	{"Subject: one", "Subject: one\nRoute: <sip:192.0.2.66>", "Subject: one\r\n Route: <sip:192.0.2.66>", BareLF, BareLF},
 	{"\"Alice\"", "\"A\nB\"", "\"A\r\n B\"", BareLF, BareLF},
-	{";tag=1", ";tag=1;x=\"a\nb c\"", ";tag=1;x=\"a\r\n b\"", BareLF, Rewritten},
+	{";tag=1", ";tag=1;x=\"a\nb c\"", ";tag=1;x=\"a\r\n b\"", BareLF, BareLF},
 	{"Subject: one", "Subject: one\rtwo", "Subject: one\r\n\ttwo", BareCR, unread},
 	{"Subject: one", "Subject: one\x00", "Subject: one\t", ControlByte, ControlByte},
 	{"Subject: one", "Subject: \\\x07", "Subject: \"\\\x07\"", ControlByte, ControlByte},
@@ -80,7 +80,8 @@ var cases = []struct {
 	{"\"Alice\"", "Al\"ice", "A \t l.i-c~e", Address, unread},
 	{"\"Alice\"", "a\\", "\"a\\\\\"", Address, Address},
 	{"Subject: one", "Path: <sip:a@192.0.2.1", "Path: <sip:a@192.0.2.1>, sip:b@c;lr, \"x, \\\"y\" <sip:d@[2001:db8::1]:5060;lr>", Address, Address},
-	{"60\r\nSubject", "60;a=\"\\\", <sip:b@c>;b=\\\"\"\r\nSubject", "60;a=\"\\\"b\"\r\nSubject", WellFormed, Address},
+	{"60\r\nSubject", "60;a=\"\\\", <sip:b@c>;b=\\\"\"\r\nSubject", "60;a=\"\\\"b\"\r\nSubject", Misread, Address},
+	{"Subject: one", "Path: <sip:a@b>;x=\"\\\"\", <sip:c@d>", "Path: <sip:a@b>;x=\"\\\"y\\\"\", <sip:c@d>", Misread, Misread},
 	{"Subject: one", "Route: \"\\\"\" <sip:192.0.2.1;lr>", "Route: \"\\\\\" <sip:192.0.2.1;lr>", WellFormed, AddressURI},
 	{"sip:alice@192.0.2.10", "sip:al ice@192.0.2.10", "sip:al%20ice@192.0.2.10", AddressURI, AddressURI},
 	{"sip:alice@192.0.2.10", "sip:a:b:c@192.0.2.10", "SIPS:a:b@192.0.2.10", AddressURI, AddressURI},
@@ -104,6 +105,9 @@ var cases = []struct {
 	{";expires=60", ";x=\"a b;c\"", ";x=\"a b\";y = c", WellFormed, Rewritten},
 	{";tag=1", ";tag=1=", ";tag=1;x=\"=\"", Address, Rewritten},
 	{";tag=1", ";tag=1;x=\"a=;b\"", ";tag=1;x=\"a=b;c=d\"", WellFormed, Rewritten},
+	{"sip:alice@192.0.2.10", "sip:192.0.2.10;x=[::1]", "sip:a@192.0.2.10;x=[::1]", Misread, WellFormed},
+	{"Subject: one", "Path: <sip:192.0.2.10?x=[::1]>", "Path: <sip:[::1]?x=[::1]>", Misread, Misread},
+	{"sip:alice@192.0.2.10", "sip:@192.0.2.10;x=[::1]", "sip:[::1];x=::1", AddressURI, Rewritten},
 	{"sip:alice@192.0.2.10", "sip:alice@192.0.2.10;lr?subject=x", "sip:alice@192.0.2.10;lr=on?subject=x", WellFormed, Rewritten},
 }
 

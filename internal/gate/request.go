@@ -27,7 +27,7 @@ func Request(req *sip.Request) Rule {
 			return rule
 		}
 	}
-	if r.body > 0 && !r.has(contentLength) {
+	if r.body > 0 && !r.counted(contentLength) {
 		return BodyLength
 	}
 	return r.end()
@@ -170,10 +170,12 @@ func headerParams(params sip.HeaderParams) Rule {
 		case p.V == "" && strings.IndexByte(p.K, '=') > 0:
 			return Rewritten // of "a=b=" sipgo reads the name "a=b" and writes "a=b"
 		case p.V == "":
-		case !hasBlank(p.V):
+		case hasBlank(p.V):
+			if rule := words(p.V); rule != WellFormed {
+				return rule
+			}
+		default:
 			text = append(append(text, '='), p.V...)
-		case !words(p.V):
-			return Rewritten
 		}
 	}
 	if rule := oddText(text); rule != WellFormed {
@@ -192,19 +194,19 @@ func hasBlank(v string) bool {
 	return strings.IndexByte(v, ' ') >= 0 || strings.IndexByte(v, '\t') >= 0
 }
 
-// words reports whether a value with a blank in it survives sipgo's writer,
-// which puts quotes around it even if it has quotes: `"a b"` becomes `""a b""`,
-// and what stood between quotes is live. Words do no harm there, while
-// `", <sip:mallory@192.0.2.1>, "` makes one Contact three.
-func words(v string) bool {
-	if !plain(v) {
-		return false
+// words refuses a value with a blank in it that does not survive sipgo's
+// writer, which puts quotes around it even if it has quotes: `"a b"` becomes
+// `""a b""`, and what stood between quotes is live. Words do no harm there,
+// while `", <sip:mallory@192.0.2.1>, "` makes three Contacts of one.
+func words(v string) Rule {
+	if rule := oddText(v); rule != WellFormed {
+		return rule
 	}
 	v = trim(v)
 	if len(v) > 1 && v[0] == '"' && v[len(v)-1] == '"' {
 		v = v[1 : len(v)-1]
 	}
-	return span(v, 0, display) == len(v)
+	return unless(span(v, 0, display) == len(v), Rewritten)
 }
 
 // parsed names the rule that a URI breaks. Each part is held against its own
@@ -237,7 +239,7 @@ func parsed(u *sip.Uri) Rule {
 			return AddressURI
 		}
 	}
-	return WellFormed
+	return unless(!hostLost(u), Rewritten)
 }
 
 // headersLost tells ";lr?subject=x": sipgo takes the headers behind a parameter
@@ -245,6 +247,21 @@ func parsed(u *sip.Uri) Rule {
 func headersLost(u *sip.Uri) bool {
 	n := len(u.UriParams)
 	return n > 0 && len(u.Headers) > 0 && u.UriParams[n-1].V == ""
+}
+
+// hostLost tells a URI without a user in which sipgo takes another "[" for the
+// beginning of the host.
+func hostLost(u *sip.Uri) bool {
+	return u.User == "" && u.Host[0] != '[' && (brackets(u.UriParams) || brackets(u.Headers))
+}
+
+func brackets(params sip.HeaderParams) bool {
+	for _, p := range params {
+		if strings.IndexByte(p.K, '[') >= 0 || strings.IndexByte(p.V, '[') >= 0 {
+			return true
+		}
+	}
+	return false
 }
 
 func uriParams(params sip.HeaderParams) Rule {
@@ -291,8 +308,9 @@ func viaHost(s string) bool {
 }
 
 // viaParam knows that sipgo reads the quotes of a Via parameter as part of its
-// name, and the value once more.
+// name, and the value once more. What Unicode calls a space is lost at the end
+// of a line.
 func viaParam(name, value string) bool {
-	return plain(name) && plain(value) && !hasBlank(value) &&
-		strings.IndexByte(name, '"') < 0 && strings.IndexByte(value, '"') < 0
+	return strings.TrimSpace(name) != "" && plain(name) && strings.IndexByte(name, '"') < 0 &&
+		strings.TrimSpace(value) == value && plain(value) && strings.IndexByte(value, '"') < 0 && !hasBlank(value)
 }

@@ -46,19 +46,27 @@ func schemeURI[T text](name, s T, off int) (end int, rule Rule) {
 }
 
 // sip = [ user [ ":" password ] "@" ] hostport params [ "?" *headers ] .
+//
+// Without a user sipgo takes the first "[" for the beginning of the host, of
+// "sip:a.example;maddr=[2001:db8::1]" too.
 func sipURI[T text](s T, off int) (end int, rule Rule) {
+	begin := off
 	off, ok := userinfo(s, off)
 	if !ok {
 		return off, AddressURI
 	}
+	hostBegin := off
 	if off, rule = hostPort(s, off); rule != WellFormed {
 		return off, rule
 	}
-	off, rule = params(s, off)
-	if rule == WellFormed && off < len(s) && s[off] == '?' {
-		off = span(s, off+1, headers)
+	end, rule = params(s, off)
+	if rule == WellFormed && end < len(s) && s[end] == '?' {
+		end = span(s, end+1, headers)
 	}
-	return off, rule
+	if hostBegin == begin && s[begin] != '[' && rule == WellFormed && has(s[off:end], '[') {
+		return end, Misread
+	}
+	return end, rule
 }
 
 // tel = [ "+" ] 1*phone params .
@@ -74,15 +82,15 @@ func telURI[T text](s T, off int) (end int, rule Rule) {
 
 // userinfo reads the part before the host, if there is one.
 func userinfo[T text](s T, off int) (end int, ok bool) {
-	user := escaped(s, off, user)
-	end = user
+	userEnd := escaped(s, off, user)
+	end = userEnd
 	if end < len(s) && s[end] == ':' {
 		end = escaped(s, end+1, password)
 	}
 	if end == len(s) || s[end] != '@' {
 		return off, true
 	}
-	return end + 1, user > off && !slashes(s[off:user])
+	return end + 1, userEnd > off && !slashes(s[off:userEnd])
 }
 
 // slashes tells "//" in front of a user, which sipgo cuts off and other stacks
