@@ -4,7 +4,7 @@ package gate
 type cursor[T text] struct {
 	s       T
 	off     int
-	escapes bool // quoted text with a backslash was read
+	escapes bool // a backslash was read between quotes
 }
 
 // at reports whether b is next.
@@ -13,7 +13,7 @@ func (c *cursor[T]) at(b byte) bool { return c.off < len(c.s) && c.s[c.off] == b
 // skip moves over the bytes of a class.
 func (c *cursor[T]) skip(set class) { c.off = span(c.s, c.off, set) }
 
-// address names the rule that s breaks as the value of From.
+// address names the rule that s breaks as the one address of a field.
 func address[T text](s T) Rule {
 	c := cursor[T]{s: s}
 	rule := c.address()
@@ -23,7 +23,7 @@ func address[T text](s T) Rule {
 	return rule
 }
 
-// addresses names the rule that s breaks as the value of Route.
+// addresses names the rule that s breaks as a list of addresses.
 //
 //	addresses = address *( "," address ) .
 func addresses[T text](s T) Rule {
@@ -42,8 +42,8 @@ func addresses[T text](s T) Rule {
 	}
 }
 
-// cutAlike reports whether sipgo cuts a list of addresses where the grammar
-// does. To sipgo an escaped quote is a quote like any other.
+// cutAlike reports whether sipgo cuts a list where the grammar does. When it
+// looks for commas, sipgo takes an escaped quote for the end of the quotes.
 func cutAlike[T text](s T) bool {
 	var grammar, sipgo listState
 	for i := 0; i < len(s); i++ {
@@ -61,7 +61,7 @@ func cutAlike[T text](s T) bool {
 	return true
 }
 
-// listState is what decides whether a comma ends an address.
+// listState decides whether a comma ends an address.
 type listState struct{ quoted, bracketed bool }
 
 func (l *listState) cuts(c byte) bool { return c == ',' && !l.quoted && !l.bracketed }
@@ -106,7 +106,7 @@ func (c *cursor[T]) address() Rule {
 
 // bareURI = uri .
 //
-// If text follows where only parameters may, the fault is not the URI's.
+// If other text than parameters follows, the whole address is malformed.
 func (c *cursor[T]) bareURI() Rule {
 	begin := c.off
 	c.skip(bare)
@@ -138,7 +138,7 @@ func (c *cursor[T]) bracketed() Rule {
 
 // params = *( ";" [ token [ "=" value ] ] ) .
 //
-// A parameter may be empty, as sipgo writes "<sip:a@b> ;tag=1" as
+// A parameter may be empty: sipgo writes "<sip:a@b> ;tag=1" as
 // "<sip:a@b>; ;tag=1".
 func (c *cursor[T]) params() Rule {
 	for count := 0; ; count++ {
@@ -193,29 +193,27 @@ func (c *cursor[T]) value() bool {
 
 // quoted = <"> quotedText <"> .
 func (c *cursor[T]) quoted() bool {
-	begin := c.off + 1
-	c.off = quotedText(c.s, begin)
+	end, escapes := quotedText(c.s, c.off+1)
+	c.off, c.escapes = end, c.escapes || escapes
 	if !c.at('"') {
 		return false
 	}
-	c.escapes = c.escapes || has(c.s[begin:c.off], '\\')
 	c.off++
 	return true
 }
 
-// quotedText returns where the text between quotes ends that begins at off.
+// quotedText returns where the text between quotes that begins at off ends, and
+// whether it holds escapes.
 //
-//	quotedText = *( any but control, <"> and "\\" / "\\" ( escapable / fold ) ) .
-func quotedText[T text](s T, off int) int {
-	for ; off < len(s); off++ {
-		switch c := s[off]; {
-		case c == '\\' && off+1 < len(s) && (escapable(s[off+1]) || s[off+1] == '\r'):
-			off++
-		case c == '\\', c == '"', in(c, control) && !in(c, blank):
-			return off
+//	quotedText = *( quotable / "\" ( escapable / fold ) ) .
+func quotedText[T text](s T, off int) (end int, escapes bool) {
+	for {
+		off = span(s, off, quotable)
+		if len(s)-off < 2 || s[off] != '\\' || !escapable(s[off+1]) && s[off+1] != '\r' {
+			return off, escapes
 		}
+		off, escapes = off+2, true
 	}
-	return off
 }
 
 func escapable(c byte) bool { return c < 0x80 && c != '\r' && c != '\n' }

@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// ordinary are two messages as servers get them all day.
+// ordinary are two everyday messages.
 var ordinary = []struct{ name, text string }{
 	{"OPTIONS", lines(
 		"OPTIONS sip:proxy.example.com SIP/2.0",
@@ -84,7 +84,8 @@ func BenchmarkGate(b *testing.B) {
 	}
 }
 
-// share takes turns, so that what else the machine does falls on all three.
+// share measures the doors and the parser in turns, so that other load on the
+// machine slows all three alike.
 func share(b *testing.B, msg []byte, req *sip.Request) {
 	var doors [3]time.Duration
 	work := [3]func(){

@@ -5,14 +5,14 @@ import (
 	"encoding/binary"
 )
 
-// Bytes names the first rule that a message breaks, read as it came from the
-// socket: one datagram, or one frame of a WebSocket. Keep-alives, STUN and
-// empty packets pass. Bytes does not allocate.
+// Bytes names the first rule that a message breaks. It takes the message as it
+// came from the socket: one datagram, or one frame of a WebSocket. Keep-alives,
+// STUN and empty packets pass. Bytes does not allocate.
 //
-// A read from another stream is no message: it may hold half a one. Give
-// [Request] what sipgo made of it.
+// A read from another stream may end in the middle of a message and is refused
+// for that. Use [Request] there.
 //
-// Whether the body is as long as Content-Length says is left to sipgo.
+// Bytes does not compare Content-Length with the body; sipgo does.
 func Bytes(msg []byte) Rule {
 	if len(msg) == 0 || msg[0] < ' ' && (keepAlive(msg) || stun(msg)) {
 		return WellFormed
@@ -43,18 +43,18 @@ var (
 	status  = []byte("SIP/2.0 ")
 )
 
-// keepAlive tells the empty lines of RFC 5626 section 4.4.1, and the zeros that
-// sipgo passes over.
+// keepAlive accepts the empty lines of RFC 5626 section 4.4.1, and the zeros
+// that sipgo ignores.
 func keepAlive(msg []byte) bool { return len(bytes.Trim(msg, "\r\n\x00")) == 0 }
 
-// stun tells STUN by its length and its magic cookie (RFC 8489 section 5).
+// stun recognises STUN by its length and its magic cookie (RFC 8489 section 5).
 func stun(msg []byte) bool {
 	return len(msg) >= 20 && msg[0] < 4 && binary.BigEndian.Uint32(msg[4:]) == 0x2112a442 &&
 		int(binary.BigEndian.Uint16(msg[2:])) == len(msg)-20
 }
 
-// startLine names the rule that a start line breaks. The method of a response
-// is empty.
+// startLine returns the method of a start line, which is empty in a response,
+// and the rule that the line breaks.
 func startLine(s []byte) (method []byte, rule Rule) {
 	if code, ok := bytes.CutPrefix(s, status); ok {
 		end := span(code, 0, digit)
@@ -77,7 +77,7 @@ func startLine(s []byte) (method []byte, rule Rule) {
 	return nil, RequestURI
 }
 
-// requestURI tells an operator that it is not the URI of an address.
+// requestURI says that a malformed URI is not one of an address.
 func requestURI(rule Rule) Rule {
 	if rule == AddressURI {
 		return RequestURI
@@ -127,13 +127,13 @@ func colon[T text](b T, name int) (end int, ok bool) {
 	return end + 1, true
 }
 
-// oneLine reports whether a header field ends at end, which most do: with CRLF
-// and no continuation line behind it.
+// oneLine reports whether CRLF stands at end and no continuation line follows,
+// as with most header fields.
 func oneLine[T text](b T, end int) bool {
 	return end+2 < len(b) && b[end] == '\r' && b[end+1] == '\n' && !white(b[end+2])
 }
 
-// fieldEnd returns where a header field ends that b begins with, continuation
+// fieldEnd returns where the header field that b begins with ends, continuation
 // lines included.
 func fieldEnd[T text](b T) (end int, rule Rule) {
 	end, odd, rule := line(b, 0)
@@ -156,7 +156,7 @@ func fieldEnd[T text](b T) (end int, rule Rule) {
 	return end, rule
 }
 
-// line returns where the line ends that begins at off. odd tells that control
+// line returns where the line that begins at off ends. odd is true if control
 // bytes are in it.
 func line[T text](b T, off int) (end int, odd bool, rule Rule) {
 	end = nextControl(b, off)
@@ -175,9 +175,8 @@ func line[T text](b T, off int) (end int, odd bool, rule Rule) {
 	return end, odd, WellFormed
 }
 
-// oddBytes names the rule that the control bytes in a header field break, if
-// they break one: a fold is blank, and a quoted pair may hold any byte but CR
-// and LF.
+// oddBytes names the rule that control bytes in a header field break. Folds are
+// fine, and so is a control byte between quotes behind a backslash.
 func oddBytes[T text](s T) Rule {
 	quoted := false
 	for i := 0; i < len(s); i++ {

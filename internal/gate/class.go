@@ -5,26 +5,27 @@ import "math/bits"
 // text is a message or a part of one: Bytes reads bytes, Request strings.
 type text interface{ ~string | ~[]byte }
 
-// class is a set of bytes that a production of RFC 3261, section 25.1, repeats.
-type class uint16
+// class is a set of bytes that a production of RFC 3261 section 25.1 repeats.
+type class uint32
 
 const (
 	token    class = 1 << iota
-	user           // user part of a URI, escapes aside
-	password       // password of a URI, escapes aside
-	param          // name and value of a URI parameter, escapes aside
-	headers        // everything behind "?" of a URI
+	user           // user part of a URI, without escapes
+	password       // password of a URI, without escapes
+	param          // name or value of a URI parameter, without escapes
+	headers        // the part of a URI behind "?"
 	label          // part of a host name; "_" occurs in the field
-	ipv6           // between the brackets
-	alnum          //
+	ipv6           // an IPv6 address, without brackets
+	alnum          // letters and digits
 	digit          //
 	phone          // number of a tel URI
-	opaque         // what follows the scheme of another URI
+	opaque         // a URI of another scheme, without the scheme
 	bare           // a URI without brackets around it
-	control        // all but HTAB
-	blank          // and what a folded line has: CR LF
+	control        // control bytes, HTAB excepted
+	blank          // SP and HTAB, and CR and LF of a folded line
 	scheme         //
-	display        // a display name without quotes: tokens and blanks
+	display        // display name without quotes: tokens and blanks
+	quotable       // text between quotes, without escapes
 )
 
 // mark are the unreserved bytes that are neither letters nor digits.
@@ -38,11 +39,13 @@ var classes = func() (t [256]class) {
 		}
 	}
 	for b := range 256 {
-		t[b] |= bare
+		t[b] |= bare | quotable
 		if b < ' ' || b == 0x7f {
 			t[b] = control
 		}
 	}
+	t['"'] &^= quotable
+	t['\\'] &^= quotable
 	for _, b := range []byte(" \t<>\",;?") {
 		t[b] &^= bare | control
 	}
@@ -61,13 +64,13 @@ var classes = func() (t [256]class) {
 	add(phone, "*#-.()")
 	add(opaque, "-._~:/?#[]@!$&'()*+,;=%")
 	add(scheme, "+-.")
-	add(blank|display, " \t\r\n")
+	add(blank|display|quotable, " \t\r\n")
 	return t
 }()
 
 func in(b byte, c class) bool { return classes[b]&c != 0 }
 
-// white tells what a continuation line begins with.
+// white reports whether a line that begins with b continues the one before.
 func white(b byte) bool { return b == ' ' || b == '\t' }
 
 // span returns where the bytes of class c that begin at off end.
@@ -81,7 +84,7 @@ func span[T text](s T, off int, c class) int {
 	return len(s)
 }
 
-// escaped is span for a class that may be escaped as "%41".
+// escaped is span for text that may hold escapes such as "%41".
 func escaped[T text](s T, off int, c class) int {
 	for {
 		off = span(s, off, c)
@@ -92,7 +95,7 @@ func escaped[T text](s T, off int, c class) int {
 	}
 }
 
-// only reports whether s is bytes of class c, at least one.
+// only reports whether s is one or more bytes of class c.
 func only[T text](s T, c class) bool { return len(s) > 0 && span(s, 0, c) == len(s) }
 
 func hex(b byte) bool {
@@ -139,9 +142,9 @@ func word[T text](s T) uint64 {
 		uint64(s[4])<<32 | uint64(s[5])<<40 | uint64(s[6])<<48 | uint64(s[7])<<56
 }
 
-// controls marks the control bytes among eight, HTAB included, in the high bit
-// of each. One more than a control byte is at most 0x20 in seven bits, DEL
-// included; all that is higher, or not ASCII, sets the high bit.
+// controls sets the high bit of each control byte among eight, HTAB included.
+// A control byte plus one is at most 0x20 in seven bits, and so is DEL plus one.
+// Adding 0x5f to a higher sum gives 0x80 or more.
 func controls(w uint64) uint64 {
 	const ones = 0x0101010101010101
 	more := (w&(0x7f*ones) + ones) & (0x7f * ones)
@@ -191,7 +194,7 @@ func lower(b byte) byte {
 	return b
 }
 
-// number reads s as a decimal number of at most max digits, max below 19.
+// number reads a decimal number of at most max digits; max is below 19.
 func number[T text](s T, max int) (n int64, ok bool) {
 	if len(s) > max || !only(s, digit) {
 		return 0, false

@@ -17,13 +17,13 @@ const (
 	referTo
 	via
 	contact
-	addressField  // one address: Referred-By
-	addressesList // many: Route, Record-Route, Path, P-Asserted-Identity
+	addressField  // Referred-By
+	addressesList // Route, Record-Route, Path, P-Asserted-Identity
 	fieldCount
 )
 
-// fieldOf knows a field by its name, in long or compact form. The usual
-// spellings come first, as comparing without regard to case costs more.
+// fieldOf finds a field by its name, in long or compact form. The usual
+// spellings come first: comparing without regard to case is slower.
 func fieldOf[T text](name T) field {
 	switch string(name) {
 	case "Via":
@@ -81,7 +81,8 @@ type namedField struct {
 	field field
 }
 
-// byLength has the fields by the length of their names; its last entry is empty.
+// byLength lists the fields by the length of their names. Its last entry is
+// empty and stands for all longer names.
 var byLength = [...][]namedField{
 	2:  {{"to", to}},
 	3:  {{"via", via}},
@@ -109,7 +110,7 @@ var occurrence = [fieldCount]struct{ missing, two Rule }{
 	via:           {missing: NoVia},
 }
 
-// message is what the rules keep in mind from one field to the next.
+// message holds what the rules remember from one field to the next.
 type message[T text] struct {
 	method T      // "" in a response
 	seen   uint16 // a bit for each field
@@ -118,7 +119,7 @@ type message[T text] struct {
 
 func (m *message[T]) counted(f field) bool { return m.seen&(1<<f) != 0 }
 
-// count names the rule that one more field breaks by being there.
+// count notes a field and refuses a second one where only one may be.
 func (m *message[T]) count(f field) Rule {
 	if m.counted(f) && occurrence[f].two != WellFormed {
 		return occurrence[f].two
@@ -130,7 +131,7 @@ func (m *message[T]) count(f field) Rule {
 // required are the fields that every message has.
 const required = 1<<from | 1<<to | 1<<callID | 1<<cseq | 1<<via
 
-// end names the rule that the fields break by what is not among them.
+// end refuses a message without a required field.
 func (m *message[T]) end() Rule {
 	if missing := required &^ m.seen; missing != 0 {
 		return occurrence[bits.TrailingZeros16(missing)].missing
@@ -138,7 +139,7 @@ func (m *message[T]) end() Rule {
 	return WellFormed
 }
 
-// named names the rule that a field breaks by its value, or by being there.
+// named names the rule that a field breaks by its presence or its value.
 func (m *message[T]) named(f field, value T) Rule {
 	switch f {
 	case other:
@@ -161,6 +162,9 @@ func (m *message[T]) value(f field, value T) Rule {
 	case cseq:
 		return m.cseq(trim(value))
 	case via:
+		if crowded(value, ';', ',') {
+			return ManyParams
+		}
 		return unless(len(trim(value)) > 0, Via)
 	case maxForwards:
 		n, ok := number(trim(value), 5)

@@ -6,33 +6,33 @@
 // for a method of its own, Kamailio takes it for REGISTER. Such a message must
 // be refused before any check looks at it.
 //
-// There are two doors with the same rules. [Bytes] takes a message as it came
-// from the socket. [Request] takes what sipgo made of it, when the bytes are
-// gone, and refuses also what sipgo would write otherwise than it read it.
+// Two doors apply the same rules. [Bytes] takes a message as it came from the
+// socket. [Request] takes the request that sipgo made of it, when the bytes are
+// gone. It also refuses a request that sipgo would change by forwarding it.
 //
-// The rules come from comparing eight stacks over 10,691 messages. They let
-// ordinary messages pass, the valid ones of RFC 4475 among them. What a stack
-// makes of a well-formed message, such as decoding escapes in a user part, is
-// left to the checks behind the gate.
+// The rules come from comparing eight stacks over 10,691 messages. Ordinary
+// messages pass, and so do the valid ones of RFC 4475. Stacks also differ over
+// well-formed messages: some decode escapes in a user part. Those differences
+// are left to the checks behind the gate.
 package gate
 
-// Rule names the rule that a message breaks. The zero Rule is no refusal.
-// Its text is for operators.
+// Rule names the rule that a message breaks. The zero Rule refuses nothing.
+// Its text is written for operators.
 type Rule uint8
 
 // The rules, in the order of the parts of a message.
 const (
 	WellFormed       Rule = iota
 	NoEnd                 // the bytes end before the header does
-	BareLF                // in the head, outside the CRLF that ends a line
-	BareCR                //
-	ControlByte           // but HTAB, and but one in a quoted pair of a quoted string
+	BareLF                // LF without CR before it
+	BareCR                // CR without LF behind it
+	ControlByte           // any but HTAB, unless a backslash between quotes escapes it
 	StartLine             // not METHOD SP URI SP SIP/2.0, or for a response not SIP/2.0 SP CODE SP REASON
-	Method                // not a token: blanks or other bytes before or behind it included
+	Method                // not a token; a blank before it counts too
 	RequestURI            // not by the grammar
 	FieldName             // not a token, or a line without a colon
 	EmptyFold             // a continuation line of blanks
-	TwoFrom               // long and compact form count together, here and below
+	TwoFrom               // here and below, long and compact form count together
 	TwoTo                 //
 	TwoCallID             //
 	TwoCSeq               //
@@ -47,33 +47,33 @@ const (
 	NoVia                 //
 	Via                   // empty, or without a host that sipgo can read
 	CSeq                  // not a number below 2^31 and a method
-	CSeqMethod            // not the method of the start line; case does not count, as sipgo writes methods in upper case
+	CSeqMethod            // another method than in the start line; case does not count, as sipgo writes methods in upper case
 	MaxForwards           // not 0 to 255
 	ContentLength         // not a number of at most nine digits
 	BodyLength            // sipgo's body is longer or shorter than Content-Length says
 	Expires               // not a number of at most ten digits
-	Address               // quotes, brackets, commas or parameters of an address are not by the grammar
-	AddressURI            // the URI in an address is not by the grammar
-	NumericHost           // a host of numbers that is not an IPv4 address: stacks differ in what it means
+	Address               // its quotes, brackets, commas or parameters are not by the grammar
+	AddressURI            // not by the grammar
+	NumericHost           // stacks read 192.0.2.010 as different addresses
 	Port                  // 0 or above 65535
-	TwoParams             // a URI parameter stands twice: stacks differ in which one counts
+	TwoParams             // stacks differ in which of two URI parameters counts
 	ManyParams            // more parameters than maxParams
-	Star                  // "Contact: *" with anything beside it, or not in a REGISTER
-	Misread               // sipgo takes another "[" for the host, or another comma for the end of an address
-	Rewritten             // what sipgo writes is not what it read
-	rules                 // how many there are
+	Star                  // "Contact: *" beside another, with parameters, or not in a REGISTER
+	Misread               // well formed, but sipgo takes another "[" for the host or another comma for the end of an address
+	Rewritten             // well formed, but sipgo writes another text than it read
+	rules                 // their number
 )
 
 var ruleText = [rules]string{
 	WellFormed:       "well formed",
-	NoEnd:            "no empty line behind the header fields",
-	BareLF:           "bare LF",
-	BareCR:           "bare CR",
-	ControlByte:      "control byte",
+	NoEnd:            "no empty line behind the header",
+	BareLF:           "bare LF in the header",
+	BareCR:           "bare CR in the header",
+	ControlByte:      "control byte in the header",
 	StartLine:        "start line malformed",
 	Method:           "method is not a token",
 	RequestURI:       "Request-URI malformed",
-	FieldName:        "name of a header field is not a token",
+	FieldName:        "field name is not a token",
 	EmptyFold:        "folded line without text",
 	TwoFrom:          "two From fields",
 	TwoTo:            "two To fields",
@@ -102,11 +102,11 @@ var ruleText = [rules]string{
 	TwoParams:        "URI parameter stands twice",
 	ManyParams:       "more than 128 parameters",
 	Star:             "Contact * is not alone in a REGISTER",
-	Misread:          "sipgo reads other addresses than the grammar",
+	Misread:          "sipgo reads another address in it",
 	Rewritten:        "sipgo would forward another text",
 }
 
-// String says what was found, for a log line or a counter's label.
+// String returns what was found, as a log line or the label of a counter has it.
 func (r Rule) String() string {
 	if r < rules {
 		return ruleText[r]

@@ -24,14 +24,14 @@ var base = lines(
 	"Content-Length: 4",
 	"", "body")
 
-// unread stands for a message that sipgo refuses by itself.
+// unread stands for a message that sipgo does not parse.
 const unread = rules
 
-// Each case replaces a part of base: by one that breaks a rule, and by one just
-// outside it that must pass both doors.
+// Each case replaces a part of base twice: by text that breaks a rule, and by
+// text just outside the rule, which must pass both doors.
 var cases = []struct {
 	part, broken, sound string
-	bytes, request      Rule // what the doors say of the broken one
+	bytes, request      Rule // the answers to the broken one
 }{
 	{"\r\n\r\nbody", "\r\n", "\r\n\r\nbody", NoEnd, unread},
 	{"Subject: one", "Subject: one\nRoute: <sip:192.0.2.66>", "Subject: one\r\n Route: <sip:192.0.2.66>", BareLF, BareLF},
@@ -95,6 +95,8 @@ var cases = []struct {
 	{"sip:alice@192.0.2.10", "sip:alice@192.0.2.10:0", "sip:alice@192.0.2.10:1", Port, WellFormed},
 	{"sip:alice@192.0.2.10", "sip:alice@192.0.2.10;lr;x;LR=on", "sip:alice@192.0.2.10;lr;x;lrx=on", TwoParams, TwoParams},
 	{"sip:alice@192.0.2.10", "sip:h" + many(maxParams+1), "sip:h" + many(maxParams), ManyParams, ManyParams},
+	{";rport", many(maxParams), many(maxParams - 1), ManyParams, ManyParams},
+	{"sip:alice@192.0.2.10", "sip:a@b?h" + strings.ReplaceAll(many(maxParams+1), ";", "&"), "sip:a@b?h" + strings.ReplaceAll(many(maxParams), ";", "&"), ManyParams, ManyParams},
 	{";expires=60", many(maxParams + 1), many(maxParams), ManyParams, ManyParams},
 	{"Contact: <sip:alice@192.0.2.10>;expires=60", "Contact: *\r\nm: <sip:a@b>", "Contact: *", Star, Star},
 	{"Contact: <sip:alice@192.0.2.10>;expires=60", "m: <sip:a@b>, <sip:c@d>\r\nContact: *", "m: *", Star, Star},
@@ -144,8 +146,8 @@ func TestRules(t *testing.T) {
 	require.Equal(t, "unknown rule", rules.String())
 }
 
-// requestRule is what the second door says: sipgo reads a stream if the
-// message begins with an empty line.
+// requestRule is the answer of the second door. A message that begins with an
+// empty line is read as from a stream.
 func requestRule(msg string) Rule {
 	m, _, err := sip.NewParser().Parse([]byte(msg), strings.HasPrefix(msg, "\r\n"))
 	req, ok := m.(*sip.Request)
@@ -155,8 +157,7 @@ func requestRule(msg string) Rule {
 	return Request(req)
 }
 
-// A body that does not fit can only come from a handler or from a second
-// Content-Length.
+// sipgo makes no request with such a body, but handlers can.
 func TestBodyLength(t *testing.T) {
 	req := sip.NewRequest(sip.OPTIONS, sip.Uri{Scheme: "sip", Host: "example.com"})
 	for _, line := range strings.Split(base, "\r\n")[1:7] {
@@ -177,7 +178,7 @@ func TestNoRequest(t *testing.T) {
 	require.Equal(t, StartLine, Request(&sip.Request{}))
 }
 
-// What is no SIP must not be dropped by a filter.
+// A filter must not drop what keeps a connection open.
 func TestKeepAlivesPass(t *testing.T) {
 	const request = "\x00\x01\x00\x04\x21\x12\xa4\x42 transaction\x80\x2a\x00\x00"
 	for _, msg := range []string{"", "\r\n", "\r\n\r\n", "\x00\x00\x00\x00", request} {
@@ -199,7 +200,8 @@ func TestResponses(t *testing.T) {
 	require.Equal(t, CSeq, Bytes([]byte(strings.Replace(response, "1 REGISTER", "1 \"", 1))))
 }
 
-// The valid messages of RFC 4475 pass, in both doors if sipgo reads them.
+// The valid messages of RFC 4475 pass both doors, or the first if sipgo does not
+// read them. The files are those of sipgo.
 func TestRFC4475(t *testing.T) {
 	files, err := filepath.Glob("testdata/rfc4475/*.dat")
 	require.NoError(t, err)

@@ -12,8 +12,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The grammar of RFC 3261 section 25.1 as expressions. They are the meaning of
-// address, addresses and uri; when they differ, those are wrong.
+// The grammar of RFC 3261 section 25.1 as regular expressions. They are the
+// meaning of address, addresses and uri; when they differ, those are wrong.
 const (
 	reToken  = "[-A-Za-z0-9.!%*_+`'~]+"
 	reQuoted = `"(?:[^"\\\x00-\x08\x0a-\x1f\x7f]|\\[\x00-\x09\x0b\x0c\x0e-\x7f])*"`
@@ -37,6 +37,9 @@ var (
 	exprTel   = regexp.MustCompile(`^` + reTel + `$`)
 	exprOther = regexp.MustCompile(`^` + reOther + `$`)
 	exprAddr  = regexp.MustCompile(reAddr)
+	exprNum   = regexp.MustCompile(`^(?:0[xX][0-9A-Fa-f]*|[0-9]+)$`)
+	exprFold  = regexp.MustCompile(`\r\n[ \t]+`)
+	exprEmpty = regexp.MustCompile(`\r\n[ \t]*\r\n`)
 )
 
 // naiveURI is where a URI leads.
@@ -64,7 +67,7 @@ func naiveRead(s string) (u naiveURI, ok bool) {
 // naiveHost refuses a host of numbers that is not an IPv4 address.
 func naiveHost(host string) bool {
 	for _, l := range strings.Split(strings.TrimSuffix(host, "."), ".") {
-		if !regexp.MustCompile(`^(?:0[xX][0-9A-Fa-f]*|[0-9]+)$`).MatchString(l) {
+		if !exprNum.MatchString(l) {
 			return true
 		}
 	}
@@ -86,7 +89,7 @@ func naiveParams(s string) bool {
 
 // naiveAddresses reads a list of addresses.
 func naiveAddresses(s string) (us []naiveURI, ok bool) {
-	s = regexp.MustCompile(`\r\n[ \t]+`).ReplaceAllString(s, " ")
+	s = exprFold.ReplaceAllString(s, " ")
 	for {
 		m := exprAddr.FindStringSubmatch(s)
 		if m == nil {
@@ -101,6 +104,14 @@ func naiveAddresses(s string) (us []naiveURI, ok bool) {
 			return us, true
 		}
 	}
+}
+
+// rounds is n, or a twentieth with -short.
+func rounds(n int) int {
+	if testing.Short() {
+		return n / 20
+	}
+	return n
 }
 
 // randomText puts pieces together.
@@ -118,7 +129,7 @@ func randomText(random *rand.Rand, pieces []string, most int) string {
 func TestGrammarRandom(t *testing.T) {
 	random := rand.New(rand.NewPCG(3, 4))
 	passed := 0
-	for range 20000 {
+	for range rounds(20000) {
 		s := randomText(random, pieces, 9)
 		if random.IntN(2) == 0 {
 			s = "<sip:" + s + ">"
@@ -132,15 +143,15 @@ func TestGrammarRandom(t *testing.T) {
 			passed++
 		}
 	}
-	require.Greater(t, passed, 200)
+	require.Greater(t, passed, 10)
 }
 
-// plainOrFold is what Bytes has made sure of before it reads an address.
+// plainOrFold holds for the values in which Bytes reads addresses.
 func plainOrFold(s string) bool {
-	return oddBytes(s) == WellFormed && !regexp.MustCompile(`\r\n[ \t]*\r\n`).MatchString(s)
+	return oddBytes(s) == WellFormed && !exprEmpty.MatchString(s)
 }
 
-// sipgo reads in a message that passes both doors what the grammar says.
+// In a message that passes both doors, sipgo reads the URIs that the grammar has.
 func TestSipgoReadsTheGrammar(t *testing.T) {
 	for m := range wire(t) {
 		if m.Transport == "udp" {
@@ -148,7 +159,7 @@ func TestSipgoReadsTheGrammar(t *testing.T) {
 		}
 	}
 	random := rand.New(rand.NewPCG(5, 6))
-	for range 1000 {
+	for range rounds(1000) {
 		text := randomText(random, pieces, 9)
 		for _, slot := range slots {
 			checkReading(t, []byte(strings.Replace(base, slot, text, 1)))
@@ -196,7 +207,7 @@ var longNames = map[string]string{"f": "from", "t": "to", "m": "contact"}
 // naiveMessage reads the URIs of a well-formed message, by field.
 func naiveMessage(msg string) map[string][]naiveURI {
 	head, _, _ := strings.Cut(msg, "\r\n\r\n")
-	lines := strings.Split(regexp.MustCompile(`\r\n[ \t]+`).ReplaceAllString(head, " "), "\r\n")
+	lines := strings.Split(exprFold.ReplaceAllString(head, " "), "\r\n")
 	u, _ := naiveRead(strings.Split(lines[0], " ")[1])
 	all := map[string][]naiveURI{"": {u}}
 	for _, line := range lines[1:] {

@@ -7,10 +7,10 @@ import (
 	"github.com/emiago/sipgo/sip"
 )
 
-// Request names the first rule that a request breaks, as sipgo read it and as
-// it will write it: what its writer makes of the request must be well formed
-// and read again as the same. A request that [Bytes] passed can break a rule
-// here. Request does not allocate for ordinary requests.
+// Request names the first rule that a request breaks. It takes the request as
+// sipgo parsed it. The text that sipgo will write must be well formed, and sipgo
+// must read the same in it again. A request can break that although [Bytes] has
+// passed it. Request does not allocate for ordinary requests.
 func Request(req *sip.Request) Rule {
 	if req == nil || req.SipVersion != "SIP/2.0" {
 		return StartLine
@@ -38,8 +38,8 @@ type request struct {
 	body int
 }
 
-// header names the rule that a field breaks. Those that sipgo keeps as text
-// are read as text.
+// header names the rule that a field breaks. Fields that sipgo keeps as text
+// are read as Bytes reads them.
 func (r *request) header(h sip.Header) Rule {
 	switch h := h.(type) {
 	case nil:
@@ -83,7 +83,7 @@ func (r *request) header(h sip.Header) Rule {
 	return r.named(fieldOf(name), value)
 }
 
-// oddText is oddBytes for a text that most often has none.
+// oddText is oddBytes for text that most often has no control bytes.
 func oddText[T text](s T) Rule {
 	if plain(s) {
 		return WellFormed
@@ -128,7 +128,7 @@ func (r *request) contact(h *sip.ContactHeader) Rule {
 	return r.one(contact, h.DisplayName, &h.Address, h.Params)
 }
 
-// one names the rule that an address breaks in a field that counts.
+// one names the rule that a field with one address breaks.
 func (r *request) one(f field, display string, u *sip.Uri, params sip.HeaderParams) Rule {
 	if rule := r.count(f); rule != WellFormed {
 		return rule
@@ -145,19 +145,18 @@ func (r *request) one(f field, display string, u *sip.Uri, params sip.HeaderPara
 // displayName names the rule that a display name breaks, which sipgo writes
 // between quotes as it is.
 func displayName(s string) Rule {
-	switch {
+	switch end, _ := quotedText(s, 0); {
 	case strings.IndexByte(s, '\n') >= 0:
 		return BareLF
 	case strings.IndexByte(s, '\r') >= 0:
 		return BareCR
-	case quotedText(s, 0) < len(s):
-		return Address
+	default:
+		return unless(end == len(s), Address)
 	}
-	return WellFormed
 }
 
-// headerParams names the rule that the parameters behind an address break, in
-// the text that sipgo writes.
+// headerParams names the rule that the parameters behind an address break. It
+// reads them in the text that sipgo writes.
 func headerParams(params sip.HeaderParams) Rule {
 	if len(params) == 0 {
 		return WellFormed
@@ -168,7 +167,7 @@ func headerParams(params sip.HeaderParams) Rule {
 		text = append(append(text, ';'), p.K...)
 		switch {
 		case p.V == "" && strings.IndexByte(p.K, '=') > 0:
-			return Rewritten // of "a=b=" sipgo reads the name "a=b" and writes "a=b"
+			return Rewritten // sipgo reads "a=b=" as the name "a=b" and writes "a=b"
 		case p.V == "":
 		case hasBlank(p.V):
 			if rule := words(p.V); rule != WellFormed {
@@ -189,15 +188,15 @@ func headerParams(params sip.HeaderParams) Rule {
 	return rule
 }
 
-// hasBlank knows what sipgo's writer looks for.
+// hasBlank reports whether sipgo will put quotes around a value.
 func hasBlank(v string) bool {
 	return strings.IndexByte(v, ' ') >= 0 || strings.IndexByte(v, '\t') >= 0
 }
 
-// words refuses a value with a blank in it that does not survive sipgo's
-// writer, which puts quotes around it even if it has quotes: `"a b"` becomes
-// `""a b""`, and what stood between quotes is live. Words do no harm there,
-// while `", <sip:mallory@192.0.2.1>, "` makes three Contacts of one.
+// words accepts a value with a blank in it only if it is words, with or without
+// quotes. sipgo puts quotes around such a value even if it has quotes: `"a b"`
+// becomes `""a b""`, and the text between is outside the quotes. Words do no
+// harm there. `", <sip:mallory@192.0.2.1>, "` makes three Contacts of one.
 func words(v string) Rule {
 	if rule := oddText(v); rule != WellFormed {
 		return rule
@@ -209,9 +208,8 @@ func words(v string) Rule {
 	return unless(span(v, 0, display) == len(v), Rewritten)
 }
 
-// parsed names the rule that a URI breaks. Each part is held against its own
-// production, so that the text which sipgo puts together is cut again where it
-// was.
+// parsed names the rule that a URI breaks. Each part must follow its own
+// production: then the text that sipgo puts together has the same parts.
 func parsed(u *sip.Uri) Rule {
 	if u.Scheme != "sip" && u.Scheme != "sips" {
 		end, rule := schemeURI(u.Scheme, u.Raw(), 0)
@@ -234,6 +232,9 @@ func parsed(u *sip.Uri) Rule {
 	if rule := uriParams(u.UriParams); rule != WellFormed {
 		return rule
 	}
+	if len(u.Headers) > maxParams+1 {
+		return ManyParams
+	}
 	for _, h := range u.Headers {
 		if span(h.K, 0, headers) < len(h.K) || span(h.V, 0, headers) < len(h.V) {
 			return AddressURI
@@ -242,15 +243,15 @@ func parsed(u *sip.Uri) Rule {
 	return unless(!hostLost(u), Rewritten)
 }
 
-// headersLost tells ";lr?subject=x": sipgo takes the headers behind a parameter
-// without a value for a part of its name, and writes them twice.
+// headersLost finds URIs such as "sip:a@b;lr?subject=x". sipgo reads the headers
+// behind a parameter without a value as part of its name, and writes them twice.
 func headersLost(u *sip.Uri) bool {
 	n := len(u.UriParams)
 	return n > 0 && len(u.Headers) > 0 && u.UriParams[n-1].V == ""
 }
 
-// hostLost tells a URI without a user in which sipgo takes another "[" for the
-// beginning of the host.
+// hostLost finds URIs without a user in which sipgo will take a later "[" for
+// the beginning of the host.
 func hostLost(u *sip.Uri) bool {
 	return u.User == "" && u.Host[0] != '[' && (brackets(u.UriParams) || brackets(u.Headers))
 }
@@ -286,6 +287,9 @@ func viaField(h *sip.ViaHeader) Rule {
 	if !plain(h.ProtocolName) || !plain(h.ProtocolVersion) || !plain(h.Transport) || !viaHost(h.Host) || h.Port < 0 {
 		return Via
 	}
+	if len(h.Params) > maxParams {
+		return ManyParams
+	}
 	for _, p := range h.Params {
 		if !viaParam(p.K, p.V) {
 			return Via
@@ -294,8 +298,8 @@ func viaField(h *sip.ViaHeader) Rule {
 	return WellFormed
 }
 
-// viaHost knows that sipgo keeps an IPv6 address without its brackets, and
-// writes them for a valid one only.
+// viaHost accepts a host that sipgo reads again as the same. It keeps an IPv6
+// address without brackets and writes them only if the address is valid.
 func viaHost(s string) bool {
 	if s == "" || s[0] == '[' || !plain(s) || strings.IndexByte(s, ';') >= 0 {
 		return false
@@ -307,9 +311,9 @@ func viaHost(s string) bool {
 	return err == nil && a.Is6() && !a.Is4In6() && a.Zone() == ""
 }
 
-// viaParam knows that sipgo reads the quotes of a Via parameter as part of its
-// name, and the value once more. What Unicode calls a space is lost at the end
-// of a line.
+// viaParam accepts a parameter that sipgo reads again as the same. It reads
+// quotes as part of the name and writes the value twice. It drops the spaces of
+// Unicode at the end of a line.
 func viaParam(name, value string) bool {
 	return strings.TrimSpace(name) != "" && plain(name) && strings.IndexByte(name, '"') < 0 &&
 		strings.TrimSpace(value) == value && plain(value) && strings.IndexByte(value, '"') < 0 && !hasBlank(value)

@@ -11,9 +11,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// reread does slowly what Request must know of sipgo's writer: it writes a
-// request, reads it and compares. When Request passes what differs here,
-// Request is wrong.
+// reread reports whether sipgo reads the same request in the text it writes.
+// When Request passes one that differs here, Request is wrong.
 func reread(req *sip.Request) (same bool) {
 	m, err := sip.ParseMessage([]byte(req.String()))
 	again, ok := m.(*sip.Request)
@@ -83,8 +82,8 @@ func sameParams(ps, qs sip.HeaderParams) bool {
 	return true
 }
 
-// named leaves the blanks around names and the empty parameters out, which
-// sipgo makes of blanks and loses at the end of a line.
+// named drops the blanks around names, and the parameters that are nothing but
+// blanks. sipgo loses both at the end of a line.
 func named(ps sip.HeaderParams) (named sip.HeaderParams) {
 	for _, p := range ps {
 		if p.K = strings.TrimSpace(p.K); p.K != "" || p.V != "" {
@@ -96,13 +95,13 @@ func named(ps sip.HeaderParams) (named sip.HeaderParams) {
 
 var wordsOnly = regexp.MustCompile("^[ \t]*(\"[-A-Za-z0-9.!%*_+`'~ \t]*\"|[-A-Za-z0-9.!%*_+`'~ \t]*)[ \t]*$")
 
-// sameValue knows that the quotes which sipgo puts around words change nothing.
+// sameValue allows for the quotes that sipgo puts around words.
 func sameValue(v, w string) bool {
 	return v == w || wordsOnly.MatchString(v) && strings.Trim(w, "\" \t") == strings.Trim(v, "\" \t")
 }
 
-// requoted reports whether sipgo puts quotes around a value: the next gate may
-// refuse what it makes of them.
+// requoted reports whether sipgo will put quotes around a value. If the value has
+// quotes of its own, the next gate refuses the result.
 func requoted(req *sip.Request) bool {
 	for _, h := range req.Headers() {
 		var params sip.HeaderParams
@@ -125,8 +124,8 @@ func requoted(req *sip.Request) bool {
 	return false
 }
 
-// checkReread compares Request with its twin. What passes must also pass both
-// doors of the next gate, after a proxy has forwarded it.
+// checkReread compares Request with its slow twin. A request that passes must
+// also pass the next gate, after a proxy has forwarded it.
 func checkReread(t *testing.T, req *sip.Request) {
 	rule := Request(req)
 	require.Equal(t, rule, Request(req))
@@ -187,8 +186,8 @@ var slots = []string{
 	"<sip:alice@192.0.2.10>;expires=60", "sip:alice@192.0.2.10", "alice@192.0.2.10", ";expires=60", "Subject: one", "one",
 }
 
-// checkSlots puts text into each slot: what a whole message made at random
-// rarely reaches.
+// checkSlots puts text into each slot. A random message would rarely get past
+// the parser.
 func checkSlots(t *testing.T, text string) {
 	for _, slot := range slots {
 		for _, name := range []string{"", "Route: ", "Record-Route: ", "Refer-To: ", "Referred-By: ", "Path: "} {
@@ -203,12 +202,12 @@ func checkSlots(t *testing.T, text string) {
 	}
 }
 
-// pieces are what sipgo's parsers and writers look for, and a little else.
+// pieces are the bytes that sipgo's parsers and writers look for, and some more.
 var pieces = strings.Split("sip: tel: alice @ 192.0.2.1 [2001:db8::1] [ ] : 5060 ; ; = = ? & , \" \" \\ < > <sip:bob@example.com> <sip: * a b 0 lr %41 . / // + - \u00a0 \u0085 \xff \r\n \n \x07", " ")
 
 func TestRereadRandom(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
-	for range 2000 {
+	for range rounds(2000) {
 		checkSlots(t, randomText(random, pieces, 9))
 	}
 }
@@ -221,8 +220,8 @@ func FuzzFields(f *testing.F) {
 	f.Fuzz(checkSlots)
 }
 
-// FuzzDoors feeds both doors anything. They never panic, and a request that
-// the first passes is refused by the second only for what sipgo made of it.
+// FuzzDoors gives both doors any bytes. They never panic, and the second door
+// refuses a request that the first has passed only for what sipgo made of it.
 func FuzzDoors(f *testing.F) {
 	seed(f)
 	f.Fuzz(func(t *testing.T, msg []byte) {

@@ -1,16 +1,38 @@
 package gate
 
-// maxParams is how many parameters one URI, or one address, may have. Both
-// sipgo and the search for equal names compare each with all before it.
+// maxParams limits the parameters of a URI, an address or a Via, and the headers
+// of a URI. sipgo compares each with all before it, and takes half a second for
+// a datagram full of them.
 const maxParams = 128
 
-// wholeURI names the rule that s breaks as a URI with nothing behind it.
+// crowded reports whether s has more than maxParams separators. A restart begins
+// the count again.
+func crowded[T text](s T, separator, restart byte) bool {
+	if len(s) <= maxParams {
+		return false
+	}
+	count := 0
+	for i := range len(s) {
+		switch s[i] {
+		case separator:
+			count++
+		case restart:
+			count = 0
+		}
+		if count > maxParams {
+			return true
+		}
+	}
+	return false
+}
+
+// wholeURI names the rule that s breaks as a URI.
 func wholeURI[T text](s T) Rule {
 	end, rule := uri(s, 0)
 	return complete(rule, end, s)
 }
 
-// complete adds to the rule of what was read that nothing may be left of s.
+// complete refuses s if reading it ended before its end.
 func complete[T text](rule Rule, end int, s T) Rule {
 	if rule == WellFormed && end < len(s) {
 		return AddressURI
@@ -18,8 +40,8 @@ func complete[T text](rule Rule, end int, s T) Rule {
 	return rule
 }
 
-// uri reads the URI that begins at off. It returns where the URI ends, and the
-// rule that it breaks: AddressURI if it is not by the grammar.
+// uri reads the URI that begins at off. It returns where the URI ends and the
+// rule that it breaks. AddressURI is any fault of grammar.
 //
 //	uri = ( "sip:" / "sips:" ) sip / "tel:" tel / scheme ":" 1*opaque .
 func uri[T text](s T, off int) (end int, rule Rule) {
@@ -47,8 +69,8 @@ func schemeURI[T text](name, s T, off int) (end int, rule Rule) {
 
 // sip = [ user [ ":" password ] "@" ] hostport params [ "?" *headers ] .
 //
-// Without a user sipgo takes the first "[" for the beginning of the host, of
-// "sip:a.example;maddr=[2001:db8::1]" too.
+// Without a user sipgo takes the first "[" for the beginning of the host, also
+// in "sip:a.example;maddr=[2001:db8::1]".
 func sipURI[T text](s T, off int) (end int, rule Rule) {
 	begin := off
 	off, ok := userinfo(s, off)
@@ -61,7 +83,9 @@ func sipURI[T text](s T, off int) (end int, rule Rule) {
 	}
 	end, rule = params(s, off)
 	if rule == WellFormed && end < len(s) && s[end] == '?' {
-		end = span(s, end+1, headers)
+		first := end + 1
+		end = span(s, first, headers)
+		rule = unless(!crowded(s[first:end], '&', '&'), ManyParams)
 	}
 	if hostBegin == begin && s[begin] != '[' && rule == WellFormed && has(s[off:end], '[') {
 		return end, Misread
@@ -93,8 +117,7 @@ func userinfo[T text](s T, off int) (end int, ok bool) {
 	return end + 1, userEnd > off && !slashes(s[off:userEnd])
 }
 
-// slashes tells "//" in front of a user, which sipgo cuts off and other stacks
-// keep.
+// slashes finds "//" in front of a user. sipgo cuts it off, other stacks keep it.
 func slashes[T text](s T) bool { return len(s) > 1 && s[0] == '/' && s[1] == '/' }
 
 // hostport = host [ ":" port ] .
@@ -221,7 +244,7 @@ func params[T text](s T, off int) (end int, rule Rule) {
 	return off, WellFormed
 }
 
-// nextParam returns where the name of a parameter ends, and where it ends.
+// nextParam returns where the parameter at off and its name end.
 func nextParam[T text](s T, off int) (nameEnd, end int) {
 	nameEnd = escaped(s, off+1, param)
 	if nameEnd == len(s) || s[nameEnd] != '=' {
@@ -230,8 +253,7 @@ func nextParam[T text](s T, off int) (nameEnd, end int) {
 	return nameEnd, escaped(s, nameEnd+1, param)
 }
 
-// hasParam reports whether there is a parameter of that name among some that
-// are well formed.
+// hasParam reports whether one of some well-formed parameters has that name.
 func hasParam[T text](s, name T) bool {
 	for off := 0; off < len(s); {
 		nameEnd, end := nextParam(s, off)

@@ -17,11 +17,11 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// recorded is a message of wire.jsonl.gz and what stacks read in it.
+// recorded is a message of wire.jsonl.gz.
 type recorded struct {
 	ID, Class, Transport string
 	Raw                  []byte
-	ReadsMore            map[string][]string `json:"reads_more"` // of what sipgo forwards
+	ReadsMore            map[string][]string `json:"reads_more"` // by stack, in the text that sipgo forwards
 }
 
 func wire(t testing.TB) iter.Seq[recorded] {
@@ -69,9 +69,9 @@ func refused(m recorded) (door string, r Rule) {
 	return "", WellFormed
 }
 
-// judgedLater tells what a stack reads in a well-formed URI and sipgo does not:
-// the checks behind the gate ask about these readings too. Kamailio cuts the
-// parameters of a user off where ";user=phone" is; sofia decodes escapes.
+// judgedLater accepts readings of well-formed URIs that the checks behind the
+// gate have to ask about. Kamailio cuts the parameters off a user if the URI has
+// ";user=phone"; sofia decodes escapes.
 func judgedLater(stack string, msg []byte) bool {
 	switch stack {
 	case "kamailio":
@@ -82,8 +82,9 @@ func judgedLater(stack string, msg []byte) bool {
 	return false
 }
 
-// No message passes the gate in which Kamailio, OpenSIPS, sofia or pjsip read
-// more than sipgo, but for what is judged later; ordinary messages pass.
+// Kamailio, OpenSIPS, sofia and pjsip read no more than sipgo in a message that
+// passes, except for readings that are judged later. Of the ordinary messages,
+// one is refused.
 func TestWire(t *testing.T) {
 	var total, forwarded, ordinary int
 	var lost []string
