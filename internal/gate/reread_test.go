@@ -144,7 +144,7 @@ func checkReread(t *testing.T, req *sip.Request) {
 }
 
 func TestReread(t *testing.T) {
-	for m := range wire(t) {
+	for _, m := range wire(t) {
 		if req := taken(m.Raw, m.Transport); req != nil {
 			checkReread(t, req)
 		}
@@ -162,7 +162,7 @@ func TestReread(t *testing.T) {
 // seed adds a recorded message of each class.
 func seed(f *testing.F) {
 	seen := map[string]bool{}
-	for m := range wire(f) {
+	for _, m := range wire(f) {
 		if class, _, _ := strings.Cut(m.Class, "/"); !seen[class] || class == "ok" {
 			seen[class] = true
 			f.Add(m.Raw)

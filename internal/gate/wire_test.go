@@ -1,16 +1,16 @@
 package gate
 
 import (
-	"bufio"
 	"bytes"
 	"compress/gzip"
 	"encoding/json"
 	"fmt"
-	"iter"
+	"io"
 	"maps"
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/emiago/sipgo/sip"
@@ -24,25 +24,35 @@ type recorded struct {
 	ReadsMore            map[string][]string `json:"reads_more"` // by stack, in the text that sipgo forwards
 }
 
-func wire(t testing.TB) iter.Seq[recorded] {
-	return func(yield func(recorded) bool) {
-		f, err := os.Open("../../testdata/vectors/wire.jsonl.gz")
-		require.NoError(t, err)
-		defer f.Close()
-		z, err := gzip.NewReader(f)
-		require.NoError(t, err)
-		lines := bufio.NewScanner(z)
-		lines.Buffer(nil, 1<<24)
-		for lines.Scan() {
-			var m recorded
-			require.NoError(t, json.Unmarshal(lines.Bytes(), &m))
-			if !yield(m) {
-				return
-			}
-		}
-		require.NoError(t, lines.Err())
-	}
+// wire returns the recorded messages.
+func wire(t testing.TB) []recorded {
+	messages, err := readWire()
+	require.NoError(t, err)
+	return messages
 }
+
+var readWire = sync.OnceValues(func() (messages []recorded, err error) {
+	f, err := os.Open("../../testdata/vectors/wire.jsonl.gz")
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	z, err := gzip.NewReader(f)
+	if err != nil {
+		return nil, err
+	}
+	for d := json.NewDecoder(z); ; {
+		var m recorded
+		switch err := d.Decode(&m); err {
+		case nil:
+			messages = append(messages, m)
+		case io.EOF:
+			return messages, nil
+		default:
+			return nil, err
+		}
+	}
+})
 
 // taken returns the request that sipgo hands to a program: nil if it cannot
 // read it, or cannot make a transaction of it.
@@ -89,7 +99,7 @@ func TestWire(t *testing.T) {
 	var total, forwarded, ordinary int
 	var lost []string
 	byRule, left := map[string]int{}, map[string]int{}
-	for m := range wire(t) {
+	for _, m := range wire(t) {
 		total++
 		door, rule := refused(m)
 		if strings.HasPrefix(m.Class, "ok/") {
