@@ -36,12 +36,7 @@ func loadACLs(files fstest.MapFS) sipacl.ACLs {
 }
 
 // A packet or request from 192.0.2.1 port 5060.
-func packetFrom(addr string) sipacl.Request {
-	req := sip.NewRequest(sip.INVITE, sip.Uri{Scheme: "sip", User: "bob", Host: "example.com"})
-	req.SetSource(addr)
-	req.SetTransport("UDP")
-	return sipacl.RequestOf(req, nil)
-}
+func packetFrom(addr string) sipacl.Request { return received(addr) }
 
 func ExampleACLSet_Bind() {
 	acls := loadACLs(aclFiles())

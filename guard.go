@@ -15,6 +15,8 @@ import (
 
 	"github.com/emiago/sipgo"
 	"github.com/emiago/sipgo/sip"
+
+	"github.com/sipacl/sipacl/internal/gate"
 )
 
 // Check decides one request. Every function and method of this package with
@@ -133,6 +135,13 @@ type GuardConfig struct {
 	// Permissions, if set, has all checks about one request read one snapshot.
 	Permissions *Permissions
 
+	// AcceptMalformed lets through messages that other SIP stacks read
+	// otherwise than sipgo, or that sipgo would not forward as it read them.
+	// What checks decide about such a message may not be what the next hop
+	// does. Handlers, Filter and PacketConn refuse them by default, with
+	// CauseWire, before any check.
+	AcceptMalformed bool
+
 	// CloseRemoved has Listener close the open connections whose source Peers
 	// no longer allows, after each reload of Permissions, on the goroutine
 	// that reloaded. It needs Permissions.
@@ -204,9 +213,29 @@ func (g *Guard) Decide(r Request) Decision {
 		return Decision{Source: r.Source}
 	}
 	g.pin(&r)
-	d := r.ask(g.cfg.Check)
+	var d Decision
+	if g.wellFormed(&r, &d) {
+		d = r.ask(g.cfg.Check)
+	}
 	g.observe(GateHandler, &r, &d)
 	return d
+}
+
+// wellFormed reports whether every stack reads the same in the message of r,
+// and what sipgo forwards is what it read. If not, d is the refusal.
+func (g *Guard) wellFormed(r *Request, d *Decision) bool {
+	if g.cfg.AcceptMalformed || r.Request == nil {
+		return true
+	}
+	return passes(gate.Request(r.Request), r, d)
+}
+
+func passes(rule gate.Rule, r *Request, d *Decision) bool {
+	if rule == gate.WellFormed {
+		return true
+	}
+	d.Source, d.Cause, d.Info = r.Source, CauseWire, rule.String()
+	return false
 }
 
 // pin notes which snapshot the checks about r read.
@@ -253,10 +282,8 @@ func (g *Guard) decide(req *sip.Request, tx sip.ServerTransaction, r *Request, d
 	}
 	r.join(req, tx)
 	g.pin(r)
-	if g.cfg.Check != nil {
+	if d.Source = r.Source; g.wellFormed(r, d) && g.cfg.Check != nil {
 		*d = g.cfg.Check(*r)
-	} else {
-		d.Source = r.Source
 	}
 	g.observe(GateHandler, r, d)
 	if !d.Allowed && r.method() != sip.ACK {
@@ -283,27 +310,34 @@ func (g *Guard) Handle(next Handler) sipgo.RequestHandler {
 
 var errRefused = errors.New("sipacl: source refused")
 
-// Filter drops what Peers refuses before it is parsed. Give it to
-// sip.WithTransportLayerReadFilter.
+// Filter drops what Peers refuses, and messages that are not well formed,
+// before they are parsed. Give it to sip.WithTransportLayerReadFilter. Bytes of
+// TCP and TLS may be half a message: there handlers look at what came of them.
 //
 // On a datagram transport the bytes vanish; the filter never returns an error
 // there, because sipgo ends the listener on one. On a stream transport it
 // does, which closes that connection.
 func (g *Guard) Filter() sip.TransportReadFilter {
 	return func(info sip.TransportReadProps, data []byte) ([]byte, error) {
-		if g.peer(GateBytes, info.RemoteAddr, info.LocalAddr, info.Transport) {
-			return data, nil
+		p, _ := ParseProto(info.Transport)
+		stream := p == ProtoTCP || p == ProtoTLS
+		message := data
+		if stream {
+			message = nil // or a part of one
 		}
-		switch p, _ := ParseProto(info.Transport); p {
-		case ProtoTCP, ProtoTLS, ProtoWS, ProtoWSS:
+		switch {
+		case g.peer(GateBytes, info.RemoteAddr, info.LocalAddr, info.Transport, message):
+			return data, nil
+		case stream, p == ProtoWS, p == ProtoWSS:
 			return nil, errRefused
 		}
 		return nil, nil
 	}
 }
 
-// peer decides about the far end of a socket.
-func (g *Guard) peer(gate Gate, remote, local net.Addr, transport string) bool {
+// peer decides about the far end of a socket, and about the bytes of a message
+// from it, if there are any.
+func (g *Guard) peer(at Gate, remote, local net.Addr, transport string, message []byte) bool {
 	if g == nil {
 		return false
 	}
@@ -320,7 +354,13 @@ func (g *Guard) peer(gate Gate, remote, local net.Addr, transport string) bool {
 		g.pin(&r)
 		d = g.cfg.Peers(r)
 	}
-	g.observe(gate, &r, &d)
+	if d.Allowed && !g.cfg.AcceptMalformed {
+		if rule := gate.Bytes(message); rule != gate.WellFormed {
+			d = Decision{}
+			passes(rule, &r, &d)
+		}
+	}
+	g.observe(at, &r, &d)
 	return d.Allowed
 }
 
@@ -385,7 +425,7 @@ func (l *listener) Accept() (net.Conn, error) {
 }
 
 func (l *listener) admits(c net.Conn) bool {
-	return l.guard.peer(GateConn, c.RemoteAddr(), c.LocalAddr(), l.transport)
+	return l.guard.peer(GateConn, c.RemoteAddr(), c.LocalAddr(), l.transport, nil)
 }
 
 // kept is c, noted if it may have to be closed.
@@ -441,7 +481,7 @@ func (l *listener) forget(c *openConn) {
 }
 
 // PacketConn returns a packet connection that skips datagrams that Peers
-// refuses. It works with every SIP stack.
+// refuses, and messages that are not well formed. It works with every SIP stack.
 func (g *Guard) PacketConn(c net.PacketConn) net.PacketConn { return &packetConn{c, g} }
 
 type packetConn struct {
@@ -453,7 +493,7 @@ type packetConn struct {
 func (c *packetConn) ReadFrom(p []byte) (int, net.Addr, error) {
 	for {
 		n, addr, err := c.PacketConn.ReadFrom(p)
-		if err != nil || c.guard.peer(GateBytes, addr, c.LocalAddr(), "udp") {
+		if err != nil || c.guard.peer(GateBytes, addr, c.LocalAddr(), "udp", p[:n]) {
 			return n, addr, err
 		}
 	}
