@@ -9,9 +9,9 @@ import (
 	"github.com/sipacl/sipacl"
 )
 
-// acltable loads Asterisk's realtime table, whose columns are those of its
-// documentation, in rule_order and filtered by systemname.
-func acltable(t *testing.T, s server) {
+// createACLs makes Asterisk's realtime table, whose columns are those of its
+// documentation.
+func createACLs(t *testing.T, s server) {
 	s.exec(t, `CREATE TABLE acltable (
 		name VARCHAR(80) NOT NULL,
 		rule_order INTEGER NOT NULL,
@@ -23,6 +23,11 @@ func acltable(t *testing.T, s server) {
 		('lan', 2, 'permit', '192.0.2.0/255.255.255.0,!192.0.2.66', 'pbx1'),
 		('lan', 1, 'deny', '0.0.0.0/0,::/0', 'pbx1'),
 		('lan', 3, 'permit', '198.51.100.0/24', 'pbx2')`)
+}
+
+// acltable loads the table in rule_order and filtered by systemname.
+func acltable(t *testing.T, s server) {
+	createACLs(t, s)
 	acls, err := sipacl.NewACLs(t.Context(), sipacl.SQLACLs{SQL: s.sql(""), SystemName: "pbx1"})
 	require.NoError(t, err)
 	list, err := acls.Follow("lan")

@@ -10,8 +10,8 @@ import (
 	"github.com/sipacl/sipacl"
 )
 
-// trusted loads Kamailio's table of version 6, with NULLs and padding.
-func trusted(t *testing.T, s server) {
+// createTrusted makes Kamailio's table of version 6, with NULLs.
+func createTrusted(t *testing.T, s server) {
 	id := "id SERIAL PRIMARY KEY NOT NULL"
 	switch s.dialect {
 	case sipacl.MySQL:
@@ -30,6 +30,11 @@ func trusted(t *testing.T, s server) {
 		('192.0.2.10', 'any', '^sip:.*@example[.]com$', NULL, 'peer1', 0),
 		('192.0.2.10', 'udp', NULL, '^sip:[+]1', 'peer2', 7),
 		('2001:db8::10', 'tls', NULL, NULL, NULL, 5)`)
+}
+
+// trusted loads the table and asks it.
+func trusted(t *testing.T, s server) {
+	createTrusted(t, s)
 	handle, err := sipacl.NewTrusted(t.Context(), sipacl.SQLTrusted{SQL: s.sql("")})
 	require.NoError(t, err)
 	q := sipacl.TrustedQuery{
