@@ -99,6 +99,13 @@ func (s server) sql(id string) sipacl.SQL {
 	return sipacl.SQL{DB: s.DB, Dialect: s.dialect, IDCol: id}
 }
 
+// addresses reads OpenSIPS's table.
+func (s server) addresses() sipacl.AddressSource {
+	src := sipacl.OpenSIPSAddresses(s.DB)
+	src.Dialect = s.dialect
+	return src
+}
+
 func (s server) exec(t *testing.T, statements ...string) {
 	t.Helper()
 	for _, q := range statements {
@@ -114,9 +121,7 @@ func opensips(t *testing.T, s server) {
 		(200, '203.0.113.0', 24, 0, 'any', NULL, 'OfficeSubnet'),
 		(250, '198.51.100.7', 32, 5060, 'udp', 'sip:*@example.com', 'TestServer'),
 		(0, '2001:db8::', 64, 0, 'TLS', '', NULL)`)
-	src := sipacl.OpenSIPSAddresses(s.DB)
-	src.Dialect = s.dialect
-	p, err := sipacl.NewPartition(t.Context(), src)
+	p, err := sipacl.NewPartition(t.Context(), s.addresses())
 	require.NoError(t, err)
 	var rows []string
 	for r := range p.Current().Rows() {
@@ -172,9 +177,7 @@ func kamailio(t *testing.T, s server) {
 // broken shows that a table that cannot be read leaves the one in service.
 func broken(t *testing.T, s server) {
 	s.exec(t, s.opensips, "INSERT INTO address (grp, ip) VALUES (1, '203.0.113.9')")
-	src := sipacl.OpenSIPSAddresses(s.DB)
-	src.Dialect = s.dialect
-	p, err := sipacl.NewPartition(t.Context(), src)
+	p, err := sipacl.NewPartition(t.Context(), s.addresses())
 	require.NoError(t, err)
 	ask := func() bool {
 		return p.Current().CheckAddress(sipacl.Query{Group: 1, Addr: netip.MustParseAddr("203.0.113.9")}).Allowed

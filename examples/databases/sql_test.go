@@ -88,10 +88,8 @@ func createAll(t *testing.T, s server) []any {
 	createGroups(t, s)
 	createACLs(t, s)
 	createTrusted(t, s)
-	addresses := sipacl.OpenSIPSAddresses(s.DB)
-	addresses.Dialect = s.dialect
 	return []any{
-		addresses,
+		s.addresses(),
 		sipacl.SQLMembers{SQL: s.sql("id")},
 		sipacl.SQLClasses{SQL: s.sql("id")},
 		sipacl.SQLACLs{SQL: s.sql(""), SystemName: "pbx1"},
