@@ -1,4 +1,4 @@
-// Peerbench measures the library beside what else could be used, on the
+// Command peerbench measures the library beside what else could be used, on the
 // tables, rules and streams of internal/workload, and prints a Markdown
 // document: BENCHMARKS.md at the root of the repository is one.
 //

@@ -18,6 +18,7 @@ import (
 	"github.com/emiago/sipgo"
 	"github.com/emiago/sipgo/sip"
 	"github.com/sipacl/sipacl"
+	"github.com/sipacl/sipacl/admin"
 	"github.com/sipacl/sipacl/examples/internal/socket"
 )
 
@@ -203,10 +204,10 @@ func (s *server) close() {
 func (s *server) greeting(pid int) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "listening on %s, UDP and TCP, as process %d\n", s.addr, pid)
-	b.WriteString(s.perm.ACLs().Current().Show())
+	b.WriteString(admin.ShowACLs(s.perm.ACLs().Current()))
 	endpoints := *s.endpoints.Load()
 	for _, id := range slices.Sorted(maps.Keys(endpoints)) {
-		fmt.Fprintf(&b, "\nendpoint %s\n%s", id, endpoints[id].source.Show())
+		fmt.Fprintf(&b, "\nendpoint %s\n%s", id, admin.ShowList(endpoints[id].source))
 	}
 	fmt.Fprintf(&b, "\nAfter a change: kill -HUP %d\n\n", pid)
 	return b.String()
