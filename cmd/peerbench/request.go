@@ -23,7 +23,7 @@ const guardedGroup = 1
 // parse it.
 func (l *lab) requests() error {
 	rows := workload.Table(l.sizes.subnets, 1)
-	p, err := sipacl.NewPartition(context.Background(), sipacl.PartitionConfig{Sources: []sipacl.AddressSource{tableRows(rows)}})
+	p, err := sipacl.NewPartition(context.Background(), addressRows(rows))
 	if err != nil {
 		return err
 	}
@@ -34,7 +34,7 @@ func (l *lab) requests() error {
 	}
 	l.heading("The whole request")
 	l.para("A table of %s rows, one group of it allowed, requests from %s sources by turns. `parse` is sipgo's parser on the same bytes; "+
-		"Guard decides the parsed request and calls the next handler; ReadFilter decides a datagram before it is parsed. The ratios are "+
+		"Guard decides the parsed request and calls the next handler; its Filter decides a datagram before it is parsed. The ratios are "+
 		"how many times cheaper than parsing each is.", size(len(rows)), thousands(sources))
 	var lines [][]string
 	for _, m := range []struct{ name, text string }{{"OPTIONS", optionsText}, {"INVITE with SDP", inviteText}} {
@@ -47,32 +47,24 @@ func (l *lab) requests() error {
 			line = append(line, amount(o.ns(i))+" · "+times(o.ratio(0, i)))
 		}
 		line[3] += " " + l.atLeast(m.name+": parse / Guard allowing", o.ratio(0, 1), 50)
-		line[5] += " " + l.atLeast(m.name+": parse / ReadFilter refusing", o.ratio(0, 3), 50)
+		line[5] += " " + l.atLeast(m.name+": parse / Filter refusing", o.ratio(0, 3), 50)
 		if m.name == "OPTIONS" {
 			l.atMost("Guard allowing", o.ns(1), 300, " ns")
 			l.verdict("allocations of Guard allowing", "0", amount(o.allocs[1]), o.allocs[1] < 0.001)
-			l.atMost("ReadFilter refusing", o.ns(3), 60, " ns")
+			l.atMost("Filter refusing", o.ns(3), 60, " ns")
 		}
 		lines = append(lines, line)
 	}
-	l.table([]string{"request", "bytes", "parse", "Guard allows", "Guard refuses", "ReadFilter refuses", "ReadFilter allows"}, lines)
+	l.table([]string{"request", "bytes", "parse", "Guard allows", "Guard refuses", "Filter refuses", "Filter allows"}, lines)
 	return nil
 }
 
-// tableRows makes the rows those of the library, held in memory.
-func tableRows(rows []workload.Row) sipacl.AddressRows {
-	all := make(sipacl.AddressRows, len(rows))
-	for i := range rows {
-		all[i] = addressRow(rows, i)
-	}
-	return all
-}
-
 // chooseSources picks those that the guarded group holds, or does not hold.
-func chooseSources(p *sipacl.Partition, from []workload.Query, allowed bool) (chosen []sipacl.Source) {
+func chooseSources(p sipacl.Partition, from []workload.Query, allowed bool) (chosen []sipacl.Source) {
+	check := p.Sources(guardedGroup)
 	for _, q := range from {
 		s := sipacl.Source{Addr: q.Addr, Port: q.Port, Proto: sipacl.ProtoUDP}
-		if len(chosen) < sources && p.CheckSource(s, guardedGroup, "").Allowed == allowed {
+		if len(chosen) < sources && check(sipacl.Request{Source: s}).Allowed == allowed {
 			chosen = append(chosen, s)
 		}
 	}
@@ -80,10 +72,11 @@ func chooseSources(p *sipacl.Partition, from []workload.Query, allowed bool) (ch
 }
 
 // requestContenders answer with 1 if what should become of a message did.
-func requestContenders(p *sipacl.Partition, text string, friends, scanners []sipacl.Source) []contender {
+func requestContenders(p sipacl.Partition, text string, friends, scanners []sipacl.Source) []contender {
 	passed := false
-	guard := sipacl.Guard(sipacl.GuardConfig{Check: p.Sources(guardedGroup), Reject: sipacl.Drop()})
-	handle := guard(func(*sip.Request, sip.ServerTransaction) { passed = true })
+	check := p.Sources(guardedGroup)
+	guard := sipacl.NewGuard(sipacl.GuardConfig{Check: check, Peers: check, Reject: sipacl.Drop()})
+	handle := guard.Wrap(func(*sip.Request, sip.ServerTransaction) { passed = true })
 	data := []byte(text)
 	guarded := func(from []sipacl.Source, pass bool) func(answers []int32) {
 		req, addrs := parsed(data), hostPorts(from)
@@ -96,7 +89,7 @@ func requestContenders(p *sipacl.Partition, text string, friends, scanners []sip
 			}
 		}
 	}
-	filter := sipacl.ReadFilter(p.Allow(guardedGroup))
+	filter := guard.Filter()
 	filtered := func(datagrams []sip.TransportReadProps, pass bool) func(answers []int32) {
 		return func(answers []int32) {
 			for i := range answers {
@@ -114,8 +107,8 @@ func requestContenders(p *sipacl.Partition, text string, friends, scanners []sip
 		}},
 		{name: "Guard allows", ask: guarded(friends, true)},
 		{name: "Guard refuses", ask: guarded(scanners, false)},
-		{name: "ReadFilter refuses", ask: filtered(datagrams(scanners), false)},
-		{name: "ReadFilter allows", ask: filtered(datagrams(friends), true)},
+		{name: "Filter refuses", ask: filtered(datagrams(scanners), false)},
+		{name: "Filter allows", ask: filtered(datagrams(friends), true)},
 	}
 }
 

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"runtime"
 	"slices"
 	"time"
@@ -36,7 +35,7 @@ func (l *lab) bytesPerRow() error {
 		rows := workload.Table(n, 1)
 		var err error
 		table := func() any {
-			t, e := sipacl.NewTable(addressRows(rows))
+			t, e := newTable(addressRows(rows))
 			if e != nil {
 				err = e
 			}
@@ -92,7 +91,7 @@ func growthPerRow(n int, build func() any) float64 {
 // buildRate times the building of tables on one core.
 func (l *lab) buildRate() error {
 	l.heading("Building address tables")
-	l.para("Rows per second from rows in memory, on one core, the collector's work included. `NewTable` checks the rows, " +
+	l.para("Rows per second from rows in memory, on one core, the collector's work included. `NewPartition` checks the rows, " +
 		"numbers their texts, compiles their patterns and builds the index; `index` is the last part alone. bart inserts the prefixes.")
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
 	var lines [][]string
@@ -110,7 +109,7 @@ func (l *lab) buildRate() error {
 		rows = nil
 		var err error
 		table := l.rate(n, func() {
-			if _, e := sipacl.NewTable(sipacl.AddressRows(prepared).Addresses(context.Background())); e != nil {
+			if _, e := newTable(sipacl.Rows(prepared...)); e != nil {
 				err = e
 			}
 		})
@@ -132,7 +131,7 @@ func (l *lab) buildRate() error {
 		}
 		lines = append(lines, line)
 	}
-	l.table([]string{"rows", "NewTable, M rows/s", "index, M rows/s", "bart.Fast, M rows/s"}, lines)
+	l.table([]string{"rows", "NewPartition, M rows/s", "index, M rows/s", "bart.Fast, M rows/s"}, lines)
 	return nil
 }
 
@@ -159,7 +158,7 @@ func (l *lab) collection() error {
 	l.log.Printf("collection: %d rows", n)
 	without := cycles(5 * l.rounds)
 	rows := workload.Table(n, 1)
-	table, err := sipacl.NewTable(addressRows(rows))
+	table, err := newTable(addressRows(rows))
 	if err != nil {
 		return err
 	}

@@ -45,9 +45,9 @@ func (l *lab) groupsOf(n int) (lines [][]string, err error) {
 	})
 	var table *sipacl.GroupTable
 	tableBytes := heapGrowth(func() any {
-		var g *sipacl.Groups
+		var g sipacl.Groups
 		g, err = sipacl.NewGroups(context.Background(), sipacl.GroupConfig{Members: []sipacl.MemberSource{memberRows(n)}})
-		table = g.Table()
+		table = g.Current()
 		return g
 	})
 	if err != nil {
@@ -98,7 +98,7 @@ func member(i int) (name, domain string) {
 	return name, domain
 }
 
-func memberRows(n int) sipacl.MemberFunc {
+func memberRows(n int) sipacl.RowFunc[sipacl.Member] {
 	return func(context.Context) iter.Seq2[sipacl.Member, error] {
 		return func(yield func(sipacl.Member, error) bool) {
 			for i := range n {

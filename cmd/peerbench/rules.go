@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"regexp"
 	"strings"
@@ -61,8 +62,9 @@ func loadRules(rules []workload.Rule, asSent bool) (*sipacl.RuleSet, error) {
 }
 
 func loadRuleText(text []byte, asSent bool) (*sipacl.RuleSet, error) {
-	files := fstest.MapFS{sipacl.DefaultRules + ".allow": {Data: text}}
-	return sipacl.LoadRules(sipacl.RulesConfig{FS: files, AsSent: asSent})
+	files := fstest.MapFS{"permissions.allow": {Data: text}}
+	rules, err := sipacl.NewRules(context.Background(), sipacl.RulesConfig{FS: files, AsSent: asSent})
+	return rules.Current(), err
 }
 
 func ruleText(rules []workload.Rule) []byte {

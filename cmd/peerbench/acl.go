@@ -11,7 +11,7 @@ import (
 // acls compares checks against named ACLs of different sizes.
 func (l *lab) acls() error {
 	l.heading("Named ACLs")
-	l.para("`ACL.Check` with its Decision, and a scan of all rules that keeps the last one that covers the address. " +
+	l.para("`ACL.CheckSource` with its Decision, and a scan of all rules that keeps the last one that covers the address. " +
 		"Half of the questions are inside rules, half are a scanner's.")
 	var ours, all []contender
 	for _, n := range l.sizes.acl {
@@ -33,11 +33,11 @@ func (l *lab) acls() error {
 	for k, n := range l.sizes.acl {
 		line := []string{size(n), amount(alone.ns(k)), times(alone.ratio(k, 0)), beside.cell(2*k+1, 2*k)}
 		if n == 100_000 {
-			line[2] += " " + l.atMost(fmt.Sprintf("ACL.Check: 100k rules / %s rules", size(l.sizes.acl[0])), alone.ratio(k, 0), 3, "x")
+			line[2] += " " + l.atMost(fmt.Sprintf("ACL.CheckSource: 100k rules / %s rules", size(l.sizes.acl[0])), alone.ratio(k, 0), 3, "x")
 		}
 		lines = append(lines, line)
 	}
-	l.table([]string{"rules", "ACL.Check", "of that of " + size(l.sizes.acl[0]), "scan"}, lines)
+	l.table([]string{"rules", "ACL.CheckSource", "of that of " + size(l.sizes.acl[0]), "scan"}, lines)
 	l.verdict("allocations per ACL check", "0", amount(alone.allocs[0]), alone.allocs[0] < 0.001)
 	return nil
 }
@@ -59,14 +59,14 @@ func aclContenders(n, batch int) (ours, naive contender, err error) {
 	}
 	ask := aclQuestions(aces, batch)
 	kind := size(n)
-	ours = contender{name: "ACL.Check, " + kind, kind: kind, ask: func(answers []int32) {
+	ours = contender{name: "ACL.CheckSource, " + kind, kind: kind, ask: func(answers []int32) {
 		for i := range answers {
-			answers[i] = int32(acl.Check(ask[i]).Origin.Line) - 1
+			answers[i] = int32(acl.CheckSource(ask[i]).Origin.Line) - 1
 		}
 	}}
 	naive = contender{name: "scan, " + kind, kind: kind, ask: func(answers []int32) {
 		for i := range answers {
-			answers[i] = lastCovering(aces, ask[i])
+			answers[i] = lastCovering(aces, ask[i].Addr)
 		}
 	}}
 	return ours, naive, nil
@@ -82,17 +82,17 @@ func lastCovering(aces []workload.ACE, addr netip.Addr) int32 {
 }
 
 // aclQuestions are by turns inside a rule and a scanner's.
-func aclQuestions(aces []workload.ACE, batch int) []netip.Addr {
+func aclQuestions(aces []workload.ACE, batch int) []sipacl.Source {
 	rows := make([]workload.Row, len(aces))
 	for i, a := range aces {
 		rows[i].Prefix = a.Prefix
 	}
-	ask := make([]netip.Addr, batch)
+	ask := make([]sipacl.Source, batch)
 	hits, misses := workload.Hits(rows, batch, 8), workload.Misses(rows, batch, 9)
 	for i := range ask {
-		ask[i] = hits[i].Addr
+		ask[i].Addr = hits[i].Addr
 		if i%2 == 1 {
-			ask[i] = misses[i].Addr
+			ask[i].Addr = misses[i].Addr
 		}
 	}
 	return ask

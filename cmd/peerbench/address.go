@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"iter"
 	"net"
@@ -29,7 +30,7 @@ type engines struct {
 func newEngines(rows []workload.Row, peers bool) (*engines, error) {
 	e := &engines{index: buildIndex(rows)}
 	var err error
-	if e.table, err = sipacl.NewTable(addressRows(rows)); err != nil {
+	if e.table, err = newTable(addressRows(rows)); err != nil {
 		return nil, err
 	}
 	var set netipx.IPSetBuilder
@@ -61,12 +62,20 @@ type rangerEntry struct {
 // Network is the prefix, as cidranger wants it.
 func (e *rangerEntry) Network() net.IPNet { return e.network }
 
+// newTable loads a partition, and returns what is in service.
+func newTable(rows sipacl.AddressSource) (*sipacl.Table, error) {
+	p, err := sipacl.NewPartition(context.Background(), rows)
+	return p.Current(), err
+}
+
 // addressRows makes the rows those of the library. Row i has line i+1.
-func addressRows(rows []workload.Row) iter.Seq2[sipacl.AddressRow, error] {
-	return func(yield func(sipacl.AddressRow, error) bool) {
-		for i := range rows {
-			if !yield(addressRow(rows, i), nil) {
-				return
+func addressRows(rows []workload.Row) sipacl.RowFunc[sipacl.AddressRow] {
+	return func(context.Context) iter.Seq2[sipacl.AddressRow, error] {
+		return func(yield func(sipacl.AddressRow, error) bool) {
+			for i := range rows {
+				if !yield(addressRow(rows, i), nil) {
+					return
+				}
 			}
 		}
 	}

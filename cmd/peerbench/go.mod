@@ -1,4 +1,4 @@
-module github.com/sipacl/sipacl/internal/peerbench
+module github.com/sipacl/sipacl/cmd/peerbench
 
 go 1.26.0
 

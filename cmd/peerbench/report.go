@@ -25,7 +25,7 @@ type verdict struct {
 
 func (r *report) preface(command string) {
 	fmt.Fprintf(r.w, "# Benchmarks\n\n")
-	r.para("Made by `%s` in `internal/peerbench`. Machine: %s, %d cores, %s, %s/%s.",
+	r.para("Made by `%s` in `cmd/peerbench`. Machine: %s, %d cores, %s, %s/%s.",
 		command, processor(), runtime.NumCPU(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
 	r.para("Every figure is the median of interleaved rounds in one process: in each round every contender " +
 		"answers the same questions, made in advance. A time is nanoseconds a question; behind it stands how many " +

@@ -40,7 +40,7 @@ func (l *lab) load() error {
 	friend := netip.MustParseAddr("127.0.0.1")
 	rows := workload.Table(l.sizes.subnets, 1)
 	rows = append(rows, workload.Row{Group: guardedGroup, Prefix: netip.PrefixFrom(friend, 32)})
-	p, err := sipacl.NewPartition(context.Background(), sipacl.PartitionConfig{Sources: []sipacl.AddressSource{tableRows(withoutLoopback(rows, friend))}})
+	p, err := sipacl.NewPartition(context.Background(), addressRows(withoutLoopback(rows, friend)))
 	if err != nil {
 		return err
 	}
@@ -48,16 +48,16 @@ func (l *lab) load() error {
 	l.heading("Load over loopback")
 	l.para("A sipgo server answers OPTIONS: %d UDP sockets, each with a client that keeps %d requests in flight. Clients, flood and server "+
 		"share the %d cores. The table has %s rows and holds the clients' address. The flood is OPTIONS too, %s a second from %d other "+
-		"loopback addresses; Guard answers it 403, ReadFilter drops it unread. Each is run %d times for %v, in turns. "+
+		"loopback addresses; Guard answers it 403, its Filter drops it unread. Each is run %d times for %v, in turns. "+
 		"(sipgo's T1 is 10 ms here, so that ended transactions are forgotten within a second.)",
 		workers, window, runtime.NumCPU(), size(l.sizes.subnets), thousands(floodRate), flooders, l.rounds, l.sizes.loadTime)
 	modes := []loadMode{
 		{name: "no guard"},
 		{name: "Guard", guard: true},
-		{name: "ReadFilter", filter: true},
+		{name: "Filter", filter: true},
 		{name: "no guard, flood", flood: true},
 		{name: "Guard, flood", guard: true, flood: true},
-		{name: "ReadFilter, flood", filter: true, flood: true},
+		{name: "Filter, flood", filter: true, flood: true},
 	}
 	answered, refused, lost := make([][]float64, len(modes)), make([][]float64, len(modes)), make([][]float64, len(modes))
 	for round := range l.rounds {
@@ -110,7 +110,7 @@ type loadMode struct {
 type counts struct{ answered, refused, lost atomic.Int64 }
 
 // run serves, asks and floods for a while.
-func (m loadMode) run(p *sipacl.Partition, workers int, d time.Duration) (*counts, error) {
+func (m loadMode) run(p sipacl.Partition, workers int, d time.Duration) (*counts, error) {
 	c := &counts{}
 	s, err := m.serve(p, workers, c)
 	if err != nil {
@@ -156,17 +156,16 @@ type server struct {
 	serving sync.WaitGroup
 }
 
-func (m loadMode) serve(p *sipacl.Partition, sockets int, c *counts) (*server, error) {
+func (m loadMode) serve(p sipacl.Partition, sockets int, c *counts) (*server, error) {
+	check := p.Sources(guardedGroup)
+	guard := sipacl.NewGuard(sipacl.GuardConfig{Check: check, Peers: check, Observe: func(e sipacl.Event) {
+		if !e.Decision.Allowed {
+			c.refused.Add(1)
+		}
+	}})
 	var options []sip.TransportLayerOption
 	if m.filter {
-		allow := p.Allow(guardedGroup)
-		options = append(options, sip.WithTransportLayerReadFilter(sipacl.ReadFilter(func(s sipacl.Source) bool {
-			ok := allow(s)
-			if !ok {
-				c.refused.Add(1)
-			}
-			return ok
-		})))
+		options = append(options, sip.WithTransportLayerReadFilter(guard.Filter()))
 	}
 	ua, err := sipgo.NewUA(sipgo.WithUserAgentTransportLayerOptions(options...))
 	if err != nil {
@@ -180,14 +179,7 @@ func (m loadMode) serve(p *sipacl.Partition, sockets int, c *counts) (*server, e
 		_ = tx.Respond(sip.NewResponseFromRequest(req, sip.StatusOK, "OK", nil))
 	}
 	if m.guard {
-		handle = sipacl.Guard(sipacl.GuardConfig{
-			Check: p.Sources(guardedGroup),
-			Observe: func(_ *sip.Request, d sipacl.Decision) {
-				if !d.Allowed {
-					c.refused.Add(1)
-				}
-			},
-		})(handle)
+		handle = guard.Wrap(handle)
 	}
 	srv.OnOptions(handle)
 	s := &server{ua: ua}

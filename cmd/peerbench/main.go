@@ -1,8 +1,8 @@
-// Peerbench measures the library beside what else could be used, on the
+// Command peerbench measures the library beside what else could be used, on the
 // tables, rules and streams of internal/workload, and prints a Markdown
 // document: BENCHMARKS.md at the root of the repository is one.
 //
-//	cd internal/peerbench
+//	cd cmd/peerbench
 //	go run . -large > ../../BENCHMARKS.md    # everything, 20 minutes, 16 GB
 //	go run .                                 # up to 1M rows
 //	go run . -quick -only acl,glob           # a look at two sections
