@@ -229,10 +229,6 @@ func TestDecisionACLEmpty(t *testing.T) {
 	require.ErrorContains(t, err, "row without a rule")
 }
 
-func slices2(r ACLRow, err error) func(func(ACLRow, error) bool) {
-	return func(yield func(ACLRow, error) bool) { yield(r, err) }
-}
-
 func TestDecisionACLFamily(t *testing.T) {
 	for _, c := range []struct {
 		line       string

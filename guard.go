@@ -24,8 +24,8 @@ import (
 type Check = func(r Request) Decision
 
 // AllOf allows what every check allows. It gives the first refusal, or else
-// the last decision with the address row (Group, Prefix, Info) that an earlier
-// check found, if the last has none: the handler learns who was let in.
+// the last decision with the address row (Group, Prefix, Info) that the last
+// address check found: the handler learns who was let in.
 // Without checks, and where one is nil, it refuses.
 func AllOf(checks ...Check) Check {
 	checks = slices.Clone(checks)
@@ -66,14 +66,10 @@ func (m *addressMatch) keep(d *Decision) {
 	}
 }
 
-// give completes a decision that names no address row.
+// give has a decision name the row: handlers bill by it.
 func (m *addressMatch) give(d *Decision) {
-	if !m.found || !d.Allowed || d.Cause == CauseAddress || d.Prefix.IsValid() {
-		return
-	}
-	d.Group, d.Prefix = m.group, m.prefix
-	if d.Info == "" {
-		d.Info = m.info
+	if m.found && d.Allowed && d.Cause != CauseAddress {
+		d.Group, d.Prefix, d.Info = m.group, m.prefix, m.info
 	}
 }
 
@@ -283,7 +279,9 @@ func (g *Guard) decide(req *sip.Request, tx sip.ServerTransaction, r *Request, d
 	r.join(req, tx)
 	g.pin(r)
 	if d.Source = r.Source; g.wellFormed(r, d) && g.cfg.Check != nil {
-		*d = g.cfg.Check(*r)
+		if *d = g.cfg.Check(*r); !d.Source.Addr.IsValid() {
+			d.Source = r.Source
+		}
 	}
 	g.observe(GateHandler, r, d)
 	if !d.Allowed && r.method() != sip.ACK {

@@ -411,9 +411,6 @@ func (r *record) needed(cell int) string {
 	return s
 }
 
-// failed reports whether something was found wrong.
-func (r *record) failed() bool { return len(r.errs) > 0 }
-
 func orDefault(s, def string) string {
 	if s == "" {
 		return def

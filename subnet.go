@@ -79,6 +79,10 @@ func loadTable(ctx context.Context, old *Table, sources []AddressSource, n *name
 		first := t.row(t.names[0].row)
 		l.warnings = append(l.warnings, fmt.Sprintf("%s: host name %s matches queries for that name only, and no source: see Resolve (rows with names: %d)", first.Origin, first.Host, len(t.names)))
 	}
+	if old == nil {
+		l.added = t.size()
+		return l, nil
+	}
 	diff(old, t, func(AddressRow) { l.added++ }, func(AddressRow) { l.removed++ })
 	return l, nil
 }
@@ -191,11 +195,12 @@ func (b *tableBuilder) note(r *AddressRow) uint32 {
 	return i
 }
 
-// suspect notes an IPv6 host with the mask that both schemas default to.
+// suspect notes prefixes that are likely not meant.
 func (b *tableBuilder) suspect(r *AddressRow) {
-	if r.Prefix.Addr().Is6() && r.Prefix.Bits() == 32 && r.Prefix != r.Prefix.Masked() {
+	const most = 50
+	if p := r.Prefix.Masked(); p != r.Prefix && len(b.table.suspect) < most {
 		b.table.suspect = append(b.table.suspect, fmt.Sprintf(
-			"%s: %s is the whole of %s; a host has mask 128", r.Origin, r.Prefix, r.Prefix.Masked()))
+			"%s: %s is the whole of %s; a host has mask %d", r.Origin, r.Prefix, p, p.Addr().BitLen()))
 	}
 }
 
