@@ -1,3 +1,5 @@
+// One ACL: rules in order, the last one that covers an address decides.
+
 package sipacl
 
 import (

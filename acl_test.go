@@ -2,7 +2,6 @@ package sipacl
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"io/fs"
 	"iter"
@@ -191,7 +190,7 @@ func TestDecisionACLDuplicate(t *testing.T) {
 	acls := mustACLs(t, "[lan]\ndeny=192.0.2.1\n[Lan]\ndeny=192.0.2.2\n")
 	l, err := acls.Current().Bind("lan,Lan,lan")
 	require.NoError(t, err)
-	require.Equal(t, []string{"lan", "Lan"}, slices.Collect(l.Names()))
+	require.Equal(t, []string{"lan", "Lan"}, l.names)
 	require.False(t, l.CheckSource(Source{Addr: addr("192.0.2.1")}).Allowed)
 	require.False(t, l.CheckSource(Source{Addr: addr("192.0.2.2")}).Allowed)
 	_, err = acls.Current().Bind("LAN")
@@ -228,10 +227,6 @@ func TestDecisionACLEmpty(t *testing.T) {
 	require.True(t, l.CheckSource(Source{Addr: one}).Allowed)
 	_, err = newACLSet(Rows(ACLRow{Name: "x"}))
 	require.ErrorContains(t, err, "row without a rule")
-}
-
-func slices2(r ACLRow, err error) func(func(ACLRow, error) bool) {
-	return func(yield func(ACLRow, error) bool) { yield(r, err) }
 }
 
 func TestDecisionACLFamily(t *testing.T) {
@@ -308,9 +303,9 @@ func TestDecisionACLSense(t *testing.T) {
 	}, text)
 	acls, err := load(row("10", "PERMIT ", "192.0.2.1 , 192.0.2.2"), row(int64(-1), []byte("deny"), "0.0.0.0/0,::/0"))
 	require.NoError(t, err)
-	require.Equal(t, "\nACL: a (realtime)\n---------------------------------------------\n"+
-		"  0:  deny - 0.0.0.0/0.0.0.0\n  1:  deny - ::/::\n  2: allow - 192.0.2.1/255.255.255.255\n  3: allow - 192.0.2.2/255.255.255.255\n",
-		acls.Current().ShowACL("a"))
+	a, _ := acls.Current().Lookup("a")
+	require.True(t, a.Realtime())
+	require.Equal(t, []string{"deny 0.0.0.0/0", "deny ::/0", "permit 192.0.2.1/32", "permit 192.0.2.2/32"}, ruleTexts(a))
 }
 
 func TestSQLACLsNames(t *testing.T) {
@@ -364,15 +359,15 @@ func TestStaticNamesHideRealtimeOnes(t *testing.T) {
 	rt, _ := acls.Current().Lookup("rt")
 	require.True(t, rt.Realtime())
 	require.False(t, rt.CheckSource(Source{Addr: addr("192.0.2.2")}).Allowed)
-	require.Equal(t, "\nacl\n---\nlan\n", acls.Current().Show())
-	require.Equal(t, "\nCould not find ACL named 'nope'\n", acls.Current().ShowACL("nope"))
-	require.Equal(t, "\nacl\n---\nACL configuration isn't available.\n", (*ACLSet)(nil).Show())
-	require.Empty(t, (*ACLSet)(nil).ShowACL("lan"))
-	out, err := json.Marshal(acls.Current())
-	require.NoError(t, err)
-	require.JSONEq(t, `{"generation":1,"acls":[
-		{"name":"lan","realtime":false,"origin":"acl.conf:1:2","rules":[{"sense":"permit","prefix":"0.0.0.0/0","origin":"acl.conf:2:8"}]},
-		{"name":"rt","realtime":true,"rules":[{"sense":"permit","prefix":"192.0.2.0/24"},{"sense":"deny","prefix":"192.0.2.2/32"}]}]}`, string(out))
+	require.Equal(t, []string{"permit 192.0.2.0/24", "deny 192.0.2.2/32"}, ruleTexts(rt))
+	require.Equal(t, []*ACL{lan, rt}, slices.Collect(acls.Current().All()))
+}
+
+func ruleTexts(a *ACL) (texts []string) {
+	for r := range a.Rules() {
+		texts = append(texts, r.String())
+	}
+	return texts
 }
 
 func TestWarnings(t *testing.T) {
@@ -419,7 +414,8 @@ func TestBindIsPinnedAndFollowIsLive(t *testing.T) {
 	require.False(t, d.Allowed)
 	require.Equal(t, CauseUnknownACL, d.Cause)
 	require.Equal(t, "a", d.Info)
-	require.Contains(t, live.Show(), "ACL: a (not defined, refuses everything)\nACL: b\n")
+	b, _ := acls.Current().Lookup("b")
+	require.Equal(t, []listed{{"a", nil}, {"b", b}}, listedACLs(live))
 	require.Contains(t, traced(func(t *Trace) { live.Tracing(t).CheckSource(Source{Addr: addr("192.0.2.9")}) }).String(), "ACL a: unknown ACL")
 
 	write("[b]\ndeny=192.0.2.7/32\n")
@@ -484,8 +480,13 @@ func TestBindWithRulesOfTheConsumer(t *testing.T) {
 	require.Equal(t, "pjsip.conf:3:8", d.Origin.String()) // the last ACL in which a rule permits
 	require.Equal(t, "noten", l.CheckSource(Source{Addr: addr("10.1.0.1")}).Info)
 	require.Equal(t, "", l.CheckSource(Source{Addr: addr("192.0.2.1")}).Info)
-	require.Equal(t, "ACL: (unnamed)\n---------------------------------------------\n  0:  deny - 0.0.0.0/0.0.0.0\n  1:  deny - ::/::\n  2: allow - 10.0.0.0/255.0.0.0\n"+
-		"ACL: noten\n---------------------------------------------\n  0:  deny - 10.1.0.0/255.255.0.0\n", l.Show())
+	noten, _ := acls.Current().Lookup("noten")
+	all := listedACLs(l)
+	require.Equal(t, []string{"deny 0.0.0.0/0", "deny ::/0", "permit 10.0.0.0/8"}, ruleTexts(all[0].acl))
+	require.Equal(t, []listed{{"", all[0].acl}, {"noten", noten}}, all)
+	for range l.ACLs() {
+		break // which an iterator must survive
+	}
 
 	_, err = acls.Current().Bind("nope,", ACLRule{Origin: Origin{Name: "pjsip.conf", Line: 9, Col: 6}})
 	require.EqualError(t, err, "sipacl: pjsip.conf:9:6: invalid Prefix: want a valid prefix\n"+
@@ -776,6 +777,24 @@ func FuzzACL(f *testing.F) {
 	})
 }
 
+// listed is what ACLs yields.
+type listed struct {
+	name string
+	acl  *ACL
+}
+
+func listedACLs(l *ACLList) (all []listed) {
+	for name, a := range l.ACLs() {
+		all = append(all, listed{name, a})
+	}
+	return all
+}
+
+func TestListOfNobodyHasNoACLs(t *testing.T) {
+	require.Empty(t, listedACLs(nil))
+	require.Empty(t, listedACLs(&ACLList{}))
+}
+
 func FuzzACLConf(f *testing.F) {
 	f.Add("[t](!)\ndeny=0.0.0.0/0\n[a](t)\npermit=192.0.2.1\n")
 	f.Fuzz(func(t *testing.T, text string) {
@@ -790,7 +809,6 @@ func FuzzACLConf(f *testing.F) {
 		for a := range acls.Current().All() {
 			require.NotEmpty(t, a.Name())
 			a.CheckSource(Source{Addr: addr("192.0.2.1")})
-			require.NotEmpty(t, acls.Current().ShowACL(a.Name()))
 		}
 	})
 }

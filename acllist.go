@@ -1,3 +1,5 @@
+// Named ACLs in service, and the list of one consumer: acl=lan,trunks.
+
 package sipacl
 
 import (
@@ -162,12 +164,22 @@ type ACLList struct {
 	trace *tracer // of a copy that was made to trace
 }
 
-// Names yields the names of the list in order.
-func (l *ACLList) Names() iter.Seq[string] {
-	if l == nil {
-		return slices.Values([]string(nil))
+// ACLs yields what an address must pass, in order, by name: the list's own
+// rules as an ACL without a name, if it has any, then the named ACLs. They are
+// of one generation, the one in service if the list follows reloads. A name that
+// this generation does not define comes with a nil ACL, which refuses.
+func (l *ACLList) ACLs() iter.Seq2[string, *ACL] {
+	return func(yield func(string, *ACL) bool) {
+		if l == nil || l.base != nil && !yield("", l.base) {
+			return
+		}
+		set := l.set(nil)
+		for i, name := range l.names {
+			if !yield(name, l.named(set, i)) {
+				return
+			}
+		}
 	}
-	return slices.Values(l.names)
 }
 
 // Uses tells whether one of these names is in the list: whether a reload that
@@ -182,13 +194,13 @@ func (l *ACLList) Check(r Request) Decision {
 	if !r.Source.Addr.IsValid() {
 		return noSource()
 	}
-	return l.asked(&r).check(r.Source, l.set(&r))
+	return l.asked(r.trace).check(r.Source, l.set(r.at))
 }
 
 // CheckSource tells whether the address of s passes the list. The decision is
 // that of the ACL that refuses, or of the last one in which a rule permits;
 // Info is its name.
-func (l *ACLList) CheckSource(s Source) Decision { return l.check(s, l.set(&Request{})) }
+func (l *ACLList) CheckSource(s Source) Decision { return l.check(s, l.set(nil)) }
 
 func (l *ACLList) check(s Source, set *ACLSet) Decision {
 	s.Addr = plainAddr(s.Addr)
@@ -203,12 +215,12 @@ func (l *ACLList) check(s Source, set *ACLSet) Decision {
 	return d
 }
 
-// asked is l, or one that traces if r does.
-func (l *ACLList) asked(r *Request) *ACLList {
-	if r.trace == nil {
+// asked is l, or one that traces if a request does.
+func (l *ACLList) asked(into *Trace) *ACLList {
+	if into == nil {
 		return l
 	}
-	return l.tracing(&tracer{into: r.trace, check: "acl"})
+	return l.tracing(&tracer{into: into, check: "acl"})
 }
 
 // Tracing returns l with every rule that a question looks at recorded in into:
@@ -255,12 +267,12 @@ func (l *ACLList) decide(addr netip.Addr, set *ACLSet) verdict {
 	return v
 }
 
-// set is what a list that follows looks its names up in, to answer r.
-func (l *ACLList) set(r *Request) *ACLSet {
+// set is what a list that follows looks its names up in.
+func (l *ACLList) set(at *Snapshot) *ACLSet {
 	if l == nil {
 		return nil
 	}
-	return in(l.live.Part, r)
+	return in(l.live.Part, at)
 }
 
 // named returns the ACL of the i-th name, nil if set does not know it.
@@ -329,7 +341,7 @@ type ContactConfig struct {
 // not defined, refuses these too.
 func (l *ACLList) Contacts(cfg ContactConfig) Check {
 	return func(r Request) Decision {
-		d := l.asked(&r).checkContacts(r.Request, l.set(&r), cfg)
+		d := l.asked(r.trace).checkContacts(r.Request, l.set(r.at), cfg)
 		d.Source = r.Source
 		return d
 	}

@@ -1,3 +1,5 @@
+// Where address rows come from: tables of OpenSIPS and Kamailio, Kamailio's address_file.
+
 package sipacl
 
 import (

@@ -1,3 +1,5 @@
+// Regular expressions on their way into a rule engine.
+
 package sipacl
 
 import (

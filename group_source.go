@@ -1,3 +1,5 @@
+// Where members and classes come from: grp, re_grp, text files, live questions.
+
 package sipacl
 
 import (

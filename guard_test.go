@@ -694,7 +694,7 @@ func TestZeroGuardRefuses(t *testing.T) {
 	next := func(*sip.Request, sip.ServerTransaction) { called = true }
 	var heard []Decision
 	g := NewGuard(GuardConfig{Reject: func(_ Request, _ sip.ServerTransaction, d Decision) { heard = append(heard, d) }})
-	g.Wrap(next)(sip.NewRequest(sip.INVITE, sip.Uri{Host: "example.com"}), nil)
+	g.Wrap(next)(mustRequest("INVITE", ""), nil)
 	require.False(t, called)
 	require.Equal(t, []Decision{{}}, heard)
 }

@@ -1,3 +1,5 @@
+// Where a row or rule was read, and what is wrong with it.
+
 package sipacl
 
 import (

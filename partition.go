@@ -1,9 +1,13 @@
+// An address table in service, and its checks.
+
 package sipacl
 
 import (
 	"context"
 	"fmt"
 	"slices"
+
+	"github.com/sipacl/sipacl/internal/rowindex"
 )
 
 // defaultPartition is the name of a partition without one.
@@ -62,11 +66,11 @@ func (p Partition) CheckSourceAddress(r Request, group GroupID, subject string) 
 	if !r.Source.Addr.IsValid() {
 		return noSource()
 	}
-	q := r.Source.Query(group)
+	q := r.Source.query(group)
 	if q.Subject = subject; subject == "" {
 		q.Any = AnySubject
 	}
-	asked(p.Part, &r).check(&d, &q)
+	asked(p.Part, r.at, r.trace).check(&d, &q)
 	return d
 }
 
@@ -78,7 +82,7 @@ func (p Partition) SourceGroup(r Request) Decision {
 	if !r.Source.Addr.IsValid() {
 		return noSource()
 	}
-	return asked(p.Part, &r).AddressGroup(r.Source)
+	return asked(p.Part, r.at, r.trace).AddressGroup(r.Source)
 }
 
 // Sources returns the check "the socket that the request came from is in one
@@ -100,7 +104,7 @@ func (p Partition) sources(groups sourceGroups) Check {
 		if !r.Source.Addr.IsValid() {
 			return noSource()
 		}
-		groups.check(&d, asked(p.Part, &r), r.Source)
+		groups.check(&d, asked(p.Part, r.at, r.trace), &r.Source)
 		return d
 	}
 }
@@ -111,39 +115,48 @@ type sourceGroups struct {
 	any  bool
 }
 
-// first finds the most specific row that answers q in one of the groups.
-func (g sourceGroups) first(t *Table, q *Query) (i uint32, ok bool) {
-	if !t.loaded() {
-		return 0, false
+// check makes d, which is zero, the decision about s: that of the most
+// specific row in one of the groups.
+func (g *sourceGroups) check(d *Decision, t *Table, s *Source) {
+	d.Source = *s
+	if len(g.list) == 0 && !g.any {
+		d.Info = "no group is listed"
+		return
 	}
-	n := t.index.Longest(plainAddr(q.Addr))
+	if !t.loaded() {
+		d.Cause = CauseNotLoaded
+	} else if i, ok := g.first(t, s); ok {
+		t.decide(d, i)
+	} else {
+		d.Cause = CauseNoAddress
+	}
+	if t != nil && t.trace != nil {
+		q := s.query(0)
+		q.Any = AnyGroup | AnySubject
+		t.explain(q, g.list, d)
+	}
+}
+
+// first finds the row. A Query is not made: it would cost as much as the
+// lookup.
+func (g *sourceGroups) first(t *Table, s *Source) (i uint32, ok bool) {
+	n := t.index.Longest(plainAddr(s.Addr))
 	if n == 0 {
 		return 0, false
 	}
+	q := rowindex.Question{Port: s.Port, Proto: uint8(s.Proto)}
 	if g.any {
-		q.Any |= AnyGroup
-		return t.firstAt(n, q)
+		q.Any = rowindex.AnyGroup
+		return t.index.First(n, &q, everyPattern)
 	}
-	for _, q.Group = range g.list {
-		if next, found := t.firstAt(n, q); found && (!ok || t.wins(next, i)) {
+	for _, group := range g.list {
+		q.Group = uint32(group)
+		if next, found := t.index.First(n, &q, everyPattern); found && (!ok || t.wins(next, i)) {
 			i, ok = next, true
 		}
 	}
 	return i, ok
 }
 
-// check makes d, which is zero, the decision about s.
-func (g sourceGroups) check(d *Decision, t *Table, s Source) {
-	if len(g.list) == 0 && !g.any {
-		d.Source, d.Info = s, "no group is listed"
-		return
-	}
-	q := s.Query(0)
-	q.Any = AnySubject
-	i, ok := g.first(t, &q)
-	t.conclude(d, &q, i, ok)
-	if t != nil && t.trace != nil {
-		q.Any |= AnyGroup
-		t.explain(q, g.list, d)
-	}
-}
+// everyPattern leaves patterns unasked.
+func everyPattern(uint32) bool { return true }

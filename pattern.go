@@ -1,3 +1,5 @@
+// Shell wildcards: fnmatch(3) by gobwas/glob.
+
 package sipacl
 
 import (

@@ -1,3 +1,5 @@
+// Permissions: every part of one configuration, and nothing of their content.
+
 package sipacl
 
 import (

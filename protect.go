@@ -1,3 +1,5 @@
+// Protector: no registration leads to a protected address.
+
 package sipacl
 
 import (
@@ -99,7 +101,7 @@ func (p *Protector) CheckRegister(r Request) Decision {
 		c.ctx, cancel = context.WithTimeout(c.ctx, p.cfg.Timeout)
 		defer cancel()
 	}
-	c.table, c.trace = asked(p.cfg.Partition.Part, &r), r.trace
+	c.table, c.trace = asked(p.cfg.Partition.Part, r.at, r.trace), r.trace
 	c.refusal.Source = r.Source
 	if c.request(r.Request) {
 		return Decision{Allowed: true, Cause: CauseNotProtected, Source: r.Source}

@@ -1,3 +1,5 @@
+// allow_register: may this user register these contacts?
+
 package sipacl
 
 import "github.com/emiago/sipgo/sip"
@@ -91,7 +93,7 @@ func (r Rules) AllowRegister(req Request) Decision { return r.register(&req, bra
 func (r Rules) AllowRegisterWithPort(req Request) Decision { return r.register(&req, portURI) }
 
 func (r Rules) register(req *Request, role uriRole) Decision {
-	d := asked(r.Part, req).checkRegister(req.Request, role)
+	d := asked(r.Part, req.at, req.trace).checkRegister(req.Request, role)
 	d.Source = req.Source
 	return d
 }

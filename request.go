@@ -1,3 +1,5 @@
+// Request: the message, its socket, its snapshot. Every reading of SIP header fields.
+
 package sipacl
 
 import (
@@ -35,12 +37,18 @@ type Request struct {
 
 // RequestOf joins a request with the socket that tx holds; tx may be nil. A
 // request that was not read from a socket has no Source, and is refused.
-func RequestOf(req *sip.Request, tx sip.ServerTransaction) Request {
-	r := Request{Request: req}
+func RequestOf(req *sip.Request, tx sip.ServerTransaction) (r Request) {
+	r.join(req, tx)
+	return r
+}
+
+// join makes r, which is zero, what RequestOf returns.
+func (r *Request) join(req *sip.Request, tx sip.ServerTransaction) {
+	r.Request = req
 	r.Source, _ = SourceOf(req)
 	server, ok := tx.(*sip.ServerTx)
 	if !ok || server == nil {
-		return r
+		return
 	}
 	switch c := server.Connection().(type) {
 	case *sip.UDPConnection:
@@ -50,7 +58,6 @@ func RequestOf(req *sip.Request, tx sip.ServerTransaction) Request {
 	case *sip.WSConnection:
 		r.near(c.Conn)
 	}
-	return r
 }
 
 // near notes the near end of a stream, and its TLS state if it has one.
@@ -93,10 +100,12 @@ func (r Request) At(s *Snapshot) Request {
 	return r
 }
 
-// in returns the generation of a part that r is answered from.
-func in[T any](part Part[T], r *Request) *T {
-	if r.at != nil && part.p != nil && r.at.of == part.p.perm {
-		return part.At(r.at)
+// in returns the generation of a part that a request with this snapshot is
+// answered from. It does not take the request: a pointer to one would have it
+// moved to the heap where a check is inlined in another package.
+func in[T any](part Part[T], at *Snapshot) *T {
+	if at != nil && part.p != nil && at.of == part.p.perm {
+		return part.At(at)
 	}
 	return part.Current()
 }

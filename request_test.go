@@ -131,13 +131,15 @@ func TestAllOfSaysWhoWasLetIn(t *testing.T) {
 		Left: "sip:alice@example.com", Right: "sip:bob@example.org",
 	}, d)
 	d = AllOf(trunks.AnySource(), func(Request) Decision { return Allowed("own") })(r)
-	require.Equal(t, "own", d.Info)
+	require.Equal(t, "carrier", d.Info)
 	require.Equal(t, GroupID(7), d.Group)
+	require.Equal(t, CauseCustom, d.Cause)
 	d = AllOf(trunks.AnySource(), func(Request) Decision { return Refused("own") })(r)
 	require.Equal(t, Decision{Cause: CauseCustom, Info: "own", Source: r.Source}, d, "a refusal names what refused")
 	acl := must(must(NewACLs(t.Context(), Rows(ACLRow{Name: "a", Rules: []ACLRule{{Sense: Permit, Prefix: prefix("192.0.2.1/32")}}}))).Follow("a"))
 	d = AllOf(trunks.AnySource(), acl.Check)(r)
-	require.Equal(t, prefix("192.0.2.1/32"), d.Prefix, "the last decision keeps its own")
+	require.Equal(t, prefix("192.0.2.0/24"), d.Prefix, "who was let in, not which list let it pass")
+	require.Equal(t, CausePermit, d.Cause)
 }
 
 // The most useful refusal is the one that names a row or rule.

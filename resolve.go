@@ -1,3 +1,5 @@
+// Host names of address tables, looked up when a table is loaded.
+
 package sipacl
 
 import (

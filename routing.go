@@ -1,3 +1,5 @@
+// Rule files: an allow and a deny file, and allow_routing.
+
 package sipacl
 
 import (
@@ -537,7 +539,7 @@ func NewRules(ctx context.Context, cfg RulesConfig) (Rules, error) {
 // Ask it for every request, in-dialog ones too, and with the targets that the
 // request is really sent to.
 func (r Rules) AllowRouting(req Request, branches ...sip.Uri) Decision {
-	d := asked(r.Part, &req).checkRouting(req.Request, branches)
+	d := asked(r.Part, req.at, req.trace).checkRouting(req.Request, branches)
 	d.Source = req.Source
 	return d
 }
@@ -568,6 +570,7 @@ func loadRules(old *RuleSet, cfg RulesConfig) (l loaded, err error) {
 		return loaded{}, err
 	}
 	l.gen, l.entries = rs, rs.size()
+	l.places = map[string]int{rs.allow.name: len(rs.allow.rules), rs.deny.name: len(rs.deny.rules)}
 	if rs.size() == 0 {
 		l.warnings = append(l.warnings, "no rule in "+cfg.AllowFile+" and "+cfg.DenyFile+": everything is allowed")
 	}

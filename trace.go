@@ -1,3 +1,5 @@
+// Trace and Explain: why a check answered as it did.
+
 package sipacl
 
 import (
@@ -37,11 +39,14 @@ func (r *Request) ask(check Check) (d Decision) {
 	if d.Source = r.Source; check == nil {
 		return d
 	}
-	if r.trace == nil {
-		return check(*r)
+	before := 0
+	if r.trace != nil {
+		before = len(r.trace.Steps)
 	}
-	before := len(r.trace.Steps)
-	if d = check(*r); len(r.trace.Steps) == before {
+	if d = check(*r); !d.Source.Addr.IsValid() {
+		d.Source = r.Source
+	}
+	if r.trace != nil && len(r.trace.Steps) == before {
 		r.trace.Steps = append(r.trace.Steps, Step{Text: d.Cause.String(), Matched: d.Allowed, Note: printable(d.Info)})
 	}
 	return d
@@ -92,12 +97,12 @@ type traces[T any] interface {
 	tracing(t *tracer) *T
 }
 
-// asked returns the generation of a part that r is answered from, one that
-// traces if r does.
-func asked[T any, G traces[T]](part Part[T], r *Request) *T {
-	t := in(part, r)
-	if r.trace == nil {
+// asked returns the generation of a part that a request is answered from, one
+// that traces if the request does.
+func asked[T any, G traces[T]](part Part[T], at *Snapshot, into *Trace) *T {
+	t := in(part, at)
+	if into == nil {
 		return t
 	}
-	return G(t).tracing(&tracer{into: r.trace, check: part.Name()})
+	return G(t).tracing(&tracer{into: into, check: part.Name()})
 }

@@ -1,3 +1,5 @@
+// Kamailio's trusted table: peers by address, protocol, From and Request-URI.
+
 package sipacl
 
 import (
@@ -61,7 +63,12 @@ func loadTrusted(ctx context.Context, old *TrustedTable, sources []TrustedSource
 	for _, list := range t.byAddr {
 		slices.SortStableFunc(list, func(a, b trustedRow) int { return cmp.Compare(b.Priority, a.Priority) })
 	}
-	l.gen, l.entries = t, t.rows
+	l.gen, l.entries, l.places = t, t.rows, map[string]int{}
+	for _, list := range t.byAddr {
+		for _, r := range list {
+			l.places[r.Origin.Name]++
+		}
+	}
 	l.added, l.removed = countDiff(old.bare(), t.bare())
 	return l, nil
 }
@@ -273,19 +280,19 @@ func (p *Permissions) addTrusted(sources []TrustedSource) error {
 // from, its protocol, and From and Request-URI as they were sent? It is a
 // [Check].
 func (t Trusted) AllowTrusted(r Request) Decision {
-	q, err := TrustedQueryOf(r)
+	q, err := trustedQueryOf(r)
 	if err != nil {
 		return noSource()
 	}
-	d := asked(t.Part, &r).AllowTrusted(q)
+	d := asked(t.Part, r.at, r.trace).AllowTrusted(q)
 	d.Source = r.Source
 	return d
 }
 
-// TrustedQueryOf gives the question that AllowTrusted asks about r. Without
+// trustedQueryOf gives the question that AllowTrusted asks about r. Without
 // exactly one valid From, rows that have a pattern for it do not match; without
 // a message, rows that have any.
-func TrustedQueryOf(r Request) (TrustedQuery, error) {
+func trustedQueryOf(r Request) (TrustedQuery, error) {
 	if !r.Source.Addr.IsValid() {
 		return TrustedQuery{}, ErrNoSource
 	}

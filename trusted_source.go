@@ -1,3 +1,5 @@
+// Where trusted rows come from.
+
 package sipacl
 
 import (

@@ -1,3 +1,5 @@
+// The texts that rules see of a URI, and allow_uri.
+
 package sipacl
 
 import (
@@ -412,7 +414,7 @@ func (rs *RuleSet) checkReferTo(req *sip.Request) (d Decision) {
 // AllowURI answers allow_uri: may the caller in From reach uri? See
 // [RuleSet.AllowURI].
 func (r Rules) AllowURI(req Request, uri string) Decision {
-	d := asked(r.Part, &req).checkURI(req.Request, uri)
+	d := asked(r.Part, req.at, req.trace).checkURI(req.Request, uri)
 	d.Source = req.Source
 	return d
 }
@@ -421,7 +423,7 @@ func (r Rules) AllowURI(req Request, uri string) Decision {
 // [PlainURI] makes of it. A Refer-To that is missing or is no valid URI is
 // refused. It is a [Check].
 func (r Rules) AllowReferTo(req Request) Decision {
-	d := asked(r.Part, &req).checkReferTo(req.Request)
+	d := asked(r.Part, req.at, req.trace).checkReferTo(req.Request)
 	d.Source = req.Source
 	return d
 }

@@ -128,6 +128,15 @@ func (d dialog) send(message string) string {
 	return string(buf[:n])
 }
 
+// copied sends a message until it is answered: a copy that comes while the
+// transaction before it ends belongs to that one.
+func (d dialog) copied(message string) (answer string) {
+	for i := 0; answer == "" && i < 5; i++ {
+		answer = d.send(message)
+	}
+	return answer
+}
+
 // credentials gives the header that answers the challenge to a message.
 func (d dialog) credentials(message, uri, username, password string) string {
 	_, challenge, _ := strings.Cut(d.send(message), "Proxy-Authenticate: ")
@@ -147,8 +156,8 @@ func TestCredentialsAreGoodOnceForCopiesToo(t *testing.T) {
 	header := d.credentials(far.Replace(request("INVITE", d.to, "")), "sip:0301234567@"+d.to, "alice", "wonderland")
 	message := far.Replace(request("INVITE", d.to, header))
 	require.Contains(t, d.send(message), "SIP/2.0 200 ")
-	require.Contains(t, d.send(message), "SIP/2.0 407 ")
-	require.Contains(t, newDialog(t, "tcp", d.to).send(message), "SIP/2.0 407 ")
+	require.Contains(t, d.copied(message), "SIP/2.0 407 ")
+	require.Contains(t, newDialog(t, "tcp", d.to).copied(message), "SIP/2.0 407 ")
 }
 
 // A request may lack headers that it must have.

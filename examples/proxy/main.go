@@ -64,8 +64,8 @@ func (s *server) greeting(pid int) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "listening on %s, UDP and TCP, as process %d\n", s.addr, pid)
 	for p := range s.perm.Partitions() {
-		fmt.Fprintf(&b, "partition %s:\n", p.Name())
-		for r := range p.Table().Rows() {
+		fmt.Fprintf(&b, "%s:\n", p.Name())
+		for r := range p.Current().Rows() {
 			fmt.Fprintf(&b, "  %-60s %q\n", r, r.Info)
 		}
 	}

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"embed"
 	"fmt"
+	"io/fs"
 	"net"
 	"os"
 	"strings"
@@ -10,31 +12,14 @@ import (
 	"github.com/sipacl/sipacl"
 )
 
-// routes are the rules about where requests may go.
-type routes struct {
-	routing *sipacl.Rules // From against Request-URI and every branch
-	refer   *sipacl.Rules // From against Refer-To
-}
-
-// ruleSets names the rule sets in a directory.
+// ruleSets names the rule sets in a directory: where requests may go, and where
+// a REFER may lead. Without a directory there are no rules, which allows all.
 func ruleSets(dir string) []sipacl.RulesConfig {
-	if dir == "" {
-		return nil
+	var files fs.FS = embed.FS{} // empty
+	if dir != "" {
+		files = os.DirFS(dir)
 	}
-	files := os.DirFS(dir)
 	return []sipacl.RulesConfig{{FS: files, Optional: true}, {Name: "refer", FS: files, Optional: true}}
-}
-
-// openRoutes fetches the handles; without a directory both are nil.
-func openRoutes(perm *sipacl.Permissions, dir string) (r routes, err error) {
-	if dir == "" {
-		return r, nil
-	}
-	if r.routing, err = perm.Rules(""); err != nil {
-		return r, err
-	}
-	r.refer, err = perm.Rules("refer")
-	return r, err
 }
 
 // targets are where a request goes: its Request-URI, or for one to this proxy
@@ -65,33 +50,27 @@ func (s *server) targets(req *sip.Request) []sip.Uri {
 // rules see the Request-URI and all its targets at once. A Route that is not
 // this proxy's, or a maddr, would take the request somewhere else than the
 // rules were asked about.
-func (s *server) mayGo(req *sip.Request, targets []sip.Uri) bool {
-	d := s.mayRoute(req, targets)
+func (s *server) mayGo(r sipacl.Request, targets []sip.Uri) bool {
+	d := s.mayRoute(r, targets)
 	if !d.Allowed {
-		s.observe(req, d)
+		d.Source = r.Source
+		s.observe(sipacl.Event{Request: r, Decision: d})
 	}
 	return d.Allowed
 }
 
-func (s *server) mayRoute(req *sip.Request, targets []sip.Uri) sipacl.Decision {
-	if req.Route() != nil {
-		return sipacl.Decision{Cause: sipacl.CauseMalformed, Info: "a Route that is not ours"}
+func (s *server) mayRoute(r sipacl.Request, targets []sip.Uri) sipacl.Decision {
+	if r.Route() != nil {
+		return sipacl.Refused("a Route that is not ours")
 	}
-	for _, t := range append([]sip.Uri{req.Recipient}, targets...) {
+	for _, t := range append([]sip.Uri{r.Recipient}, targets...) {
 		for _, p := range t.UriParams {
 			if strings.EqualFold(p.K, "maddr") {
-				return sipacl.Decision{Cause: sipacl.CauseMalformed, Info: "maddr"}
+				return sipacl.Refused("maddr")
 			}
 		}
 	}
-	if s.routes.routing == nil {
-		return sipacl.Decision{Allowed: true, Cause: sipacl.CauseNoRules}
-	}
-	d := s.routes.routing.AllowRouting(req, targets...)
-	if d.Allowed && req.Method == sip.REFER {
-		d = s.routes.refer.AllowReferTo(req)
-	}
-	return d
+	return s.routing.AllowRouting(r, targets...)
 }
 
 // failed reports whether a response makes the proxy try its next target.

@@ -35,7 +35,6 @@ type aclCase struct {
 		Write *struct{ File, Text string }
 		// Unlink is the name of a file that is removed.
 		Unlink  string
-		Show    map[string]string `json:"acl_show"`
 		Queries []aclQuery
 	}
 }
@@ -188,12 +187,10 @@ func (c *aclCase) modelled(on aclSwitch) (answers aclAnswers, m *aclOriginal, ba
 	return answers, m, bad
 }
 
-// aclOurs is what we answer, with the error of each phase's load and the set
-// in service after it.
+// aclOurs is what we answer, with the error of each phase's load.
 type aclOurs struct {
 	answers aclAnswers
 	errs    []error
-	sets    []*sipacl.ACLSet
 }
 
 func (c *aclCase) ours(t *testing.T) (o aclOurs) {
@@ -214,7 +211,7 @@ func (c *aclCase) ours(t *testing.T) (o aclOurs) {
 		} else {
 			_, err = acls.Reload(t.Context())
 		}
-		o.errs, o.sets = append(o.errs, err), append(o.sets, acls.Current())
+		o.errs = append(o.errs, err)
 		var as [][]bool
 		for _, q := range c.Phases[phase].Queries {
 			as = append(as, q.ours(t, acls.Current()))
@@ -273,12 +270,11 @@ func aclErrorLines(err error) map[string]bool {
 func askAsteriskACL(t *testing.T, r *report, lines iter.Seq[[]byte]) {
 	// Asked besides the recorded questions, and not counted among them.
 	rules := newReport("the rules as recorded, where masks are contiguous")
-	shown := newReport("the text of acl show")
 	again := newReport("tables without the rows that are refused")
 	for line := range lines {
 		var c aclCase
 		vectors.Decode(t, line, &c)
-		c.compare(t, r, shown)
+		c.compare(t, r)
 		c.askAgain(t, again)
 		for _, p := range c.Phases {
 			for _, q := range p.Queries {
@@ -286,7 +282,7 @@ func askAsteriskACL(t *testing.T, r *report, lines iter.Seq[[]byte]) {
 			}
 		}
 	}
-	for _, extra := range []*report{rules, shown, again} {
+	for _, extra := range []*report{rules, again} {
 		different, ids := sum(extra.different)
 		t.Logf("%s, %s: agree=%d different=%d (%s) unexplained=%d", r.name, extra.name, extra.agreed, different, ids, extra.wrong)
 		for _, c := range extra.complaints {
@@ -337,14 +333,11 @@ func (m *aclModels) answers(on aclSwitch) aclAnswers {
 
 // compare asks the questions of a case. A difference is explained by the
 // smallest set of decisions that turns the model's answer into ours.
-func (c *aclCase) compare(t *testing.T, r, shown *report) {
+func (c *aclCase) compare(t *testing.T, r *report) {
 	ours, models := c.ours(t), c.models()
 	for i, p := range c.Phases {
 		if lines := aclErrorLines(ours.errs[i]); !models.refuse(i, ours.errs[i], lines) {
 			r.complain("%s phase %d: refused for %v, the lint says %v: %v", c.ID, i, lines, models.refused[i], ours.errs[i])
-		}
-		if models.touched&^(aclFamily|aclEmpty|aclSourceID) == 0 {
-			compareShown(shown, c.ID, ours.sets[i], p.Show)
 		}
 		for j, q := range p.Queries {
 			for k := range q.Results {
@@ -520,21 +513,6 @@ func (a aclRead) deniesOthers(addr netip.Addr) bool {
 		rules = append(rules, r)
 	}
 	return deniesFamily(rules, !six)
-}
-
-// compareShown compares the text of "acl show" and "acl show NAME".
-func compareShown(r *report, id string, set *sipacl.ACLSet, show map[string]string) {
-	for command, want := range show {
-		got := set.Show()
-		if name, ok := strings.CutPrefix(command, "acl show "); ok {
-			got = set.ShowACL(name)
-		}
-		if got == want {
-			r.agree()
-		} else {
-			r.unexplained("%s %s: ours %q, recorded %q", id, command, got, want)
-		}
-	}
 }
 
 // askAsteriskUnit asks what the original's own test states as facts.

@@ -41,7 +41,8 @@ func (q groupQuestion) user() (sipacl.User, bool) {
 	if q.verified == nil || q.wrong {
 		return sipacl.User{}, false
 	}
-	u, err := sipacl.Verified(q.verified.Name, q.verified.Domain)
+	listed := q.verified.Name[strings.LastIndexByte(q.verified.Name, '@')+1:] // the server takes any domain
+	u, err := sipacl.Verified(q.verified.Name, q.verified.Domain, listed)
 	return u.User(), err == nil
 }
 
