@@ -69,7 +69,7 @@ func (q aclQuery) sources() (all []origSource) {
 	return all
 }
 
-// askable tells whether the lines are lines of a consumer. The recorder also
+// askable reports whether the lines are lines of a consumer. The recorder also
 // fed other words to the function behind them, which looks at first letters.
 func (q aclQuery) askable() bool {
 	return !slices.ContainsFunc(q.Lines, func(l [2]string) bool {
@@ -312,7 +312,7 @@ func (c *aclCase) models() *aclModels {
 }
 
 // explain returns the smallest set of decisions under which the model gives
-// this answer, 0 if there is none.
+// this answer; 0 if no set does.
 func (m *aclModels) explain(at aclPlace, answer bool) aclSwitch {
 	for n := 1; n <= aclSwitches; n++ {
 		for s := aclSwitch(1); s <= aclAll; s++ {
@@ -499,8 +499,8 @@ func (q aclQuery) numbered(name string) aclRead {
 	return q.ACLs[i]
 }
 
-// deniesOthers tells from the text of rules that none is of addr's family and
-// that they deny the other one.
+// deniesOthers reports whether the rules, by their text, deny all of the family
+// that addr is not of, and say nothing of its own.
 func (a aclRead) deniesOthers(addr netip.Addr) bool {
 	six := addr.Unmap().Is6()
 	var rules []origRule

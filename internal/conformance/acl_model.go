@@ -69,7 +69,7 @@ type aclOriginal struct {
 	leaks int
 }
 
-// is tells whether a decision that the input has met is switched on.
+// is reports whether a decision that the input has met is switched on.
 func (m *aclOriginal) is(s aclSwitch) bool {
 	m.touched |= s
 	return m.on&s != 0

@@ -12,8 +12,8 @@ import (
 	"github.com/sipacl/sipacl"
 )
 
-// Files nobody recorded are read as the model reads them, too: the model with
-// all switches on is the slow twin of parser, lists and index together.
+// Files that were never recorded are read as the model reads them: with all
+// switches on it is the slow twin of parser, lists and index together.
 func TestACLConfIsTheModel(t *testing.T) {
 	lines := []string{
 		"[a]", "[b]", "[A]", "[ a ]", "[t](!)", "[u](!,t)", "[a](t)", "[b](t, u)", "[a](+)", "[t](+)", "[b](a)", "[a](+,t)", "[a](t,+)", "[a](+,!)",

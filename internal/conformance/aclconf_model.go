@@ -32,7 +32,7 @@ type aclFile struct {
 }
 
 // file parses a file that continues a section, nil at first. It returns false
-// if there is none of that name.
+// if no file has that name.
 func (m *aclOriginal) file(name string, cur *origSection, level int, stack []string) bool {
 	text, ok := m.files[name]
 	if !ok {

@@ -69,7 +69,7 @@ func source(addr string, port uint16, proto sipacl.Proto) sipacl.Source {
 	return sipacl.Source{Addr: netip.MustParseAddr(addr), Port: port, Proto: proto}
 }
 
-// rowOf is the line of the row that matches addr in any group; 0 is none.
+// rowOf is the line of the row that matches addr in any group; 0 if none does.
 func rowOf(p sipacl.Partition, addr string) int {
 	return p.Current().CheckAddress(sipacl.Query{Addr: netip.MustParseAddr(addr), Any: sipacl.AnyGroup | sipacl.AnyPort | sipacl.AnyProto | sipacl.AnySubject}).Origin.Line
 }
@@ -171,7 +171,7 @@ func TestDecisionV632(t *testing.T) {
 }
 
 func TestDecisionNoGroup(t *testing.T) {
-	// addr-nogroup: a group nobody has is no match, as is one that others have.
+	// addr-nogroup: a group without rows is no match, as is one whose rows do not match.
 	p := serves(t, openSIPSSource(t, openSIPSRow(1)))
 	for _, group := range []sipacl.GroupID{2, 1} {
 		d := p.Current().CheckAddress(sipacl.Query{Group: group, Addr: netip.MustParseAddr("10.0.0.2")})

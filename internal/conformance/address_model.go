@@ -86,7 +86,7 @@ type modelRow struct {
 	name    string // of a domain
 	port    uint32
 	proto   string // "" is any
-	pattern string // "" is none
+	pattern string // "" without one
 	info    *string
 }
 
@@ -108,7 +108,7 @@ type modelQuery struct {
 // its group and context info or tag; nil sets nothing.
 type modelAnswer struct {
 	rc    int
-	row   int // which row it was; 0 is none
+	row   int // which row it was; 0: no row matched
 	group uint32
 	info  *string
 }

@@ -36,7 +36,7 @@ func TestKamailioRowsWithoutAddress(t *testing.T) {
 	require.Contains(t, asked(t, "kamailio-address", table, first), "unexplained=3")
 }
 
-// OpenSIPS answers -2 for a group that has no rows. Any group is none of them.
+// OpenSIPS answers -2 for a group that has no rows, and -1 for any group.
 func TestOpenSIPSTablesWithoutRows(t *testing.T) {
 	bad := `{"id":1,"grp":1,"ip":"nonsense","mask":32,"port":0,"proto":"any","pattern":null,"context_info":null}`
 	query := func(fn string, group, rc int) string {

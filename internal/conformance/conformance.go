@@ -64,7 +64,7 @@ func Run(t *testing.T, dir, home string) {
 		}
 		t.Run(name, func(t *testing.T) {
 			if askers[schema(name)] == nil {
-				t.Fatalf("%s: nobody knows these vectors", file)
+				t.Fatalf("%s: unknown vectors", file)
 			}
 			r := newReport(name)
 			defer r.close(t)

@@ -7,8 +7,8 @@ import (
 )
 
 // naiveERE is a matcher for POSIX expressions as the GNU C library reads them:
-// extended and case-insensitive, or basic and case-sensitive. It shares nothing with the translator: it
-// backtracks over the subject, byte by byte, and knows back-references.
+// extended and case-insensitive, or basic and case-sensitive. It shares nothing
+// with the translator: it backtracks over the subject, byte by byte, and knows back-references.
 type naiveERE struct {
 	match naiveNode
 	exact bool // upper and lower case differ

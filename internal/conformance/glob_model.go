@@ -79,7 +79,7 @@ func modelClass(p, s string) (in bool, rest string, ok bool) {
 }
 
 // modelNamed gives the bytes of [:name:] or [=c=] at the head of p, and how
-// long that is; 0 if there is none.
+// long that is; 0 if p begins with neither.
 func modelNamed(p string) (members string, length int) {
 	if len(p) > 4 && p[:2] == "[=" && p[3:5] == "=]" {
 		return p[2:3], 5

@@ -249,7 +249,7 @@ func (l openSIPSGroup) ask(t *testing.T, r *report, rec groupRecording) {
 		l.askStart(t, r)
 	case "fixture":
 	default:
-		r.unexplained("nobody knows %s", l.Fn)
+		r.unexplained("unknown function %s", l.Fn)
 	}
 }
 

@@ -158,8 +158,8 @@ func (s modelSide) matches(text string) bool {
 	return (s.all || in(s.any)) && !in(s.except)
 }
 
-// lint tells which lines of a file this package must refuse, and by which
-// decision. It reads lines by one pattern, not by a grammar.
+// lint gives the lines of a file that the library must refuse, each with the
+// decision that refuses it. It reads lines by one pattern, not by a grammar.
 func (m *ruleModel) lint(text *string) map[int]string {
 	bad := map[int]string{}
 	if text == nil {

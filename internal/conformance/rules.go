@@ -318,7 +318,7 @@ func (q ruleQuestion) check(rules sipacl.Rules) sipacl.Check {
 	return func(r sipacl.Request) sipacl.Decision { return rules.AllowURI(r, q.uri) }
 }
 
-// parsedURIs gives the zero URI, which is refused, for a text that is none.
+// parsedURIs gives the zero URI, which is refused, for a text that is no URI.
 func parsedURIs(texts []string) (uris []sip.Uri) {
 	for _, text := range texts {
 		var u sip.Uri

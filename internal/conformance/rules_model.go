@@ -57,8 +57,7 @@ var ruleDecisions = []string{
 }
 
 // ruleModel answers as the originals do, from the description of what they
-// were seen to do; on switches single decisions to what this package does.
-// It shares nothing with the package.
+// were seen to do; on switches single decisions to what the library does.
 type ruleModel struct {
 	verdicts map[string]bool // recorded: does regcomp accept the expression?
 	compiled map[string]*naiveERE

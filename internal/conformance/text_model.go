@@ -194,7 +194,7 @@ func modelSIPText(rest string, role uriRole) (string, bool) {
 	return modelPlain(user, host, role) + port, ok
 }
 
-// modelCutHost splits a host, "" if it is none, and what follows it.
+// modelCutHost splits a host, "" if it is not valid, and what follows it.
 func modelCutHost(s string) (host, after string) {
 	if strings.HasPrefix(s, "[") {
 		i := strings.IndexByte(s, ']')

@@ -198,8 +198,8 @@ func loadTrusted(t *testing.T, rows []trustedModelRow) (*sipacl.TrustedTable, er
 	return trusted.Current(), err
 }
 
-// ours is what the table answers. The trace tells how many rows match, and
-// the row that decided whether there is a tag.
+// ours is what the table answers. The steps of the trace that matched are the
+// rows; whether the winner has a tag, its row says.
 func (q trustedQuestion) ours(t *testing.T, table *sipacl.TrustedTable, rows []trustedModelRow) trustedAnswer {
 	ask, err := q.query()
 	if err != nil {

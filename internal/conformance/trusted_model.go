@@ -86,7 +86,8 @@ func trustedPattern(pattern, text string) bool {
 	return err == nil && e.MatchString(text)
 }
 
-// trustedLint tells which rows must be refused, and by which decision.
+// trustedLint gives the rows that must be refused, each with the decision that
+// refuses it.
 func trustedLint(rows []trustedModelRow) map[int]string {
 	bad := map[int]string{}
 	for i, row := range rows {
@@ -122,8 +123,8 @@ func trustedAddr(s string) (netip.Addr, bool) {
 	return a, err == nil && a.Zone() == ""
 }
 
-// trustedBadPattern tells what is a load error: what regcomp refuses, what RE2
-// cannot run, and what cannot match.
+// trustedBadPattern reports whether a pattern is a load error: regcomp refuses
+// it, RE2 cannot run it, or it cannot match.
 func trustedBadPattern(p string) bool {
 	_, err := parseNaiveBasic(p)
 	return err != nil || ereRefused(p, true) || doubleRepeat.MatchString(p)
