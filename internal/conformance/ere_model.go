@@ -264,9 +264,7 @@ func (p *naiveParser) atom(depth int) naiveNode {
 		p.i++
 		return p.escape(c)
 	}
-	if !p.exact {
-		c = upperASCII(string([]byte{c}))[0]
-	}
+	c = p.folded(c)
 	return naiveByte(func(b byte) bool { return b == c })
 }
 
@@ -336,12 +334,6 @@ var naiveClasses = map[string]func(b byte) bool{
 	"xdigit": func(b byte) bool { return strings.IndexByte("0123456789abcdefABCDEF", b) >= 0 },
 }
 
-// naiveElements are some of the collating elements that have names.
-var naiveElements = map[string]byte{
-	"hyphen": '-', "period": '.', "full-stop": '.', "space": ' ', "underscore": '_', "comma": ',', "slash": '/', "colon": ':',
-	"asterisk": '*', "plus-sign": '+', "zero": '0', "one": '1', "left-square-bracket": '[', "right-square-bracket": ']', "circumflex": '^',
-}
-
 // bracket reads a set. A byte is in it if it is in either case.
 func (p *naiveParser) bracket() func(byte) bool {
 	not := p.s[p.i] == '^'
@@ -359,13 +351,18 @@ func (p *naiveParser) bracket() func(byte) bool {
 			p.i += len(name) + 4
 			continue
 		}
+		if !first && p.s[p.i] == '-' && p.s[p.i+1] != ']' {
+			panic(errNaive)
+		}
 		lo := p.element()
 		hi := lo
 		if p.s[p.i] == '-' && p.s[p.i+1] != ']' {
-			p.i++
+			if p.i++; strings.HasPrefix(p.s[p.i:], "[:") || strings.HasPrefix(p.s[p.i:], "[=") {
+				panic(errNaive)
+			}
 			hi = p.element()
 		}
-		if hi < lo {
+		if p.folded(hi) < p.folded(lo) {
 			panic(errNaive)
 		}
 		for b := int(lo); b <= int(hi); b++ {
@@ -379,14 +376,21 @@ func (p *naiveParser) bracket() func(byte) bool {
 	}
 }
 
+// folded is the byte by which the ends of a range are compared.
+func (p *naiveParser) folded(b byte) byte {
+	if p.exact {
+		return b
+	}
+	return upperASCII(string([]byte{b}))[0]
+}
+
+// element reads a byte, or one that is named by itself. The C locale has no
+// other names.
 func (p *naiveParser) element() byte {
 	for _, q := range []string{".", "="} {
 		if strings.HasPrefix(p.s[p.i:], "["+q) {
 			name, _, _ := strings.Cut(p.s[p.i+2:], q+"]")
 			p.i += len(name) + 4
-			if b, ok := naiveElements[name]; ok {
-				return b
-			}
 			if len(name) != 1 {
 				panic(errNaive)
 			}
