@@ -8,15 +8,16 @@ import (
 
 	"github.com/sipacl/sipacl/internal/ere"
 	"github.com/sipacl/sipacl/internal/ruleengine"
+	"github.com/sipacl/sipacl/internal/tests/vectors"
 )
 
 // recordedTexts gives the distinct texts of fields of the lines of a file, in
 // order.
 func recordedTexts(t *testing.T, file string, fields ...string) (texts []string) {
 	seen := map[string]bool{}
-	for line := range jsonLines(t, "testdata/vectors/"+file+".jsonl.gz") {
+	for line := range vectors.Lines(t, "testdata/vectors/"+file+".jsonl.gz") {
 		q := map[string]any{}
-		decode(t, line, &q)
+		vectors.Decode(t, line, &q)
 		for _, f := range fields {
 			if s, ok := q[f].(string); ok && !seen[s] {
 				seen[s] = true

@@ -1,14 +1,10 @@
 package admin
 
 import (
-	"bufio"
 	"bytes"
-	"compress/gzip"
 	"encoding/json"
-	"io"
 	"iter"
 	"net/netip"
-	"os"
 	"regexp"
 	"slices"
 	"strings"
@@ -18,7 +14,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/sipacl/sipacl"
-	"github.com/sipacl/sipacl/internal/fakedb"
+	"github.com/sipacl/sipacl/internal/tests/fakedb"
+	"github.com/sipacl/sipacl/internal/tests/vectors"
 )
 
 // This file compares what people are shown with what the originals showed,
@@ -27,21 +24,9 @@ import (
 // records yields the records of a file in ../testdata/vectors.
 func records[R any](t *testing.T, name string) iter.Seq[R] {
 	return func(yield func(R) bool) {
-		f, err := os.Open("../testdata/vectors/" + name + ".jsonl.gz")
-		require.NoError(t, err)
-		defer f.Close()
-		in, err := gzip.NewReader(f)
-		require.NoError(t, err)
-		d := json.NewDecoder(bufio.NewReader(in))
-		d.UseNumber()
-		for {
+		for line := range vectors.Lines(t, "../testdata/vectors/"+name+".jsonl.gz") {
 			var r R
-			err := d.Decode(&r)
-			if err == io.EOF {
-				return
-			}
-			require.NoError(t, err)
-			if !yield(r) {
+			if vectors.Decode(t, line, &r); !yield(r) {
 				return
 			}
 		}

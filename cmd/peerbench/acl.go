@@ -5,7 +5,7 @@ import (
 	"net/netip"
 
 	"github.com/sipacl/sipacl"
-	"github.com/sipacl/sipacl/internal/workload"
+	"github.com/sipacl/sipacl/internal/tests/workload"
 )
 
 // acls compares checks against named ACLs of different sizes.

@@ -12,7 +12,7 @@ import (
 	"go4.org/netipx"
 
 	"github.com/sipacl/sipacl"
-	"github.com/sipacl/sipacl/internal/workload"
+	"github.com/sipacl/sipacl/internal/tests/workload"
 )
 
 // engines are one table in every contender. The libraries that find prefixes

@@ -3,7 +3,7 @@ package main
 import (
 	"github.com/sipacl/sipacl/internal/ere"
 	"github.com/sipacl/sipacl/internal/ruleengine"
-	"github.com/sipacl/sipacl/internal/workload"
+	"github.com/sipacl/sipacl/internal/tests/workload"
 )
 
 // buildEngine makes the library's engine of rules, without what a rule file

@@ -9,7 +9,7 @@ import (
 
 	"github.com/sipacl/sipacl"
 	"github.com/sipacl/sipacl/internal/rowindex"
-	"github.com/sipacl/sipacl/internal/workload"
+	"github.com/sipacl/sipacl/internal/tests/workload"
 )
 
 // footprint measures what tables cost beside lookups: memory, building, and

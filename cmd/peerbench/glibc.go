@@ -59,7 +59,7 @@ import (
 	"fmt"
 	"unsafe"
 
-	"github.com/sipacl/sipacl/internal/workload"
+	"github.com/sipacl/sipacl/internal/tests/workload"
 )
 
 // withoutC is what the report says of peers written in C that are not there.

@@ -7,7 +7,7 @@ import (
 
 	"github.com/sipacl/sipacl"
 	"github.com/sipacl/sipacl/internal/memberset"
-	"github.com/sipacl/sipacl/internal/workload"
+	"github.com/sipacl/sipacl/internal/tests/workload"
 )
 
 // groupNames are the groups that members are spread over.

@@ -6,8 +6,8 @@ import (
 
 	"github.com/sipacl/sipacl"
 	"github.com/sipacl/sipacl/internal/rowindex"
+	"github.com/sipacl/sipacl/internal/tests/workload"
 	"github.com/sipacl/sipacl/internal/trie"
-	"github.com/sipacl/sipacl/internal/workload"
 )
 
 // node is a prefix of an index; 0 is none.

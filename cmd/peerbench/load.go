@@ -17,7 +17,7 @@ import (
 	"github.com/emiago/sipgo/sip"
 
 	"github.com/sipacl/sipacl"
-	"github.com/sipacl/sipacl/internal/workload"
+	"github.com/sipacl/sipacl/internal/tests/workload"
 )
 
 // The load test sends over the loopback interface only, for a bounded time.

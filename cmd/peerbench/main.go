@@ -1,5 +1,5 @@
 // Command peerbench measures the library beside what else could be used, on the
-// tables, rules and streams of internal/workload, and prints a Markdown
+// tables, rules and streams of internal/tests/workload, and prints a Markdown
 // document: BENCHMARKS.md at the root of the repository is one.
 //
 //	cd cmd/peerbench

@@ -2,7 +2,7 @@
 
 package main
 
-import "github.com/sipacl/sipacl/internal/workload"
+import "github.com/sipacl/sipacl/internal/tests/workload"
 
 // withoutC is what the report says of peers written in C that are not there.
 const withoutC = " (not measured: built without cgo or the GNU C library)"

@@ -13,7 +13,7 @@ import (
 	"github.com/sipacl/sipacl"
 	"github.com/sipacl/sipacl/internal/ere"
 	"github.com/sipacl/sipacl/internal/ruleengine"
-	"github.com/sipacl/sipacl/internal/workload"
+	"github.com/sipacl/sipacl/internal/tests/workload"
 )
 
 // rules compares rule files of different sizes.

@@ -69,7 +69,7 @@ var cases = []struct {
 	{"refused: raw bytes above 0x7e", "sip:+1\xc2\xa0900@h", "", []string{refuse}},
 	{"refused: a tel URI", "tel:+1%0A900", "", []string{refuse}},
 	{"refused: a blank where a text would copy it", "sip:1-2@h h", "", []string{refuse}},
-	{"refused: more texts than Max", "sip:1@h;rn=2;rn=3;rn=4;rn=5;rn=6;rn=7;rn=8;rn=9;rn=10;rn=11;rn=12", "", []string{refuse}},
+	{"refused: more texts than Max", "sip:1@h;rn=2;rn=3;rn=4;rn=5;rn=6;rn=7;rn=8;rn=9;rn=10;rn=11;rn=12;rn=13", "", []string{refuse}},
 	{"more parameters that do not matter", "sip:1-2@h;%78" + strings.Repeat(";x", 31), "", []string{"sip:12@h"}},
 	{"31 parameters that do", "sip:1@h;rn=2" + strings.Repeat(";rn=2", 30), "", []string{"sip:2@h"}},
 	{"refused: more that do", "sip:1@h;rn=2" + strings.Repeat(";rn=2", 31), "", []string{refuse}},

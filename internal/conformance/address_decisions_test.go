@@ -1,4 +1,4 @@
-package sipacl
+package conformance
 
 import (
 	"net/netip"
@@ -6,8 +6,10 @@ import (
 	"testing"
 	"testing/fstest"
 
-	"github.com/sipacl/sipacl/internal/fakedb"
 	"github.com/stretchr/testify/require"
+
+	"github.com/sipacl/sipacl"
+	"github.com/sipacl/sipacl/internal/tests/fakedb"
 )
 
 // This file has a test for each decision in which an address table is not
@@ -31,41 +33,45 @@ func withIDs(rows [][]any) [][]any {
 	return rows
 }
 
-func openSIPSSource(t *testing.T, rows ...[]any) SQLAddresses {
+func openSIPSSource(t *testing.T, rows ...[]any) sipacl.SQLAddresses {
 	db := fakedb.Open(t)
 	db.Set("address", openSIPSColumns, withIDs(rows)...)
-	return OpenSIPSAddresses(db.SQL())
+	return sipacl.OpenSIPSAddresses(db.SQL())
 }
 
-func kamailioSource(t *testing.T, rows ...[]any) SQLAddresses {
+func kamailioSource(t *testing.T, rows ...[]any) sipacl.SQLAddresses {
 	db := fakedb.Open(t)
 	db.Set("address", kamailioColumns, withIDs(rows)...)
-	return KamailioAddresses(db.SQL())
+	return sipacl.KamailioAddresses(db.SQL())
 }
 
-func fileSource(text string) AddressFile {
-	return AddressFile{FS: fstest.MapFS{"address.list": {Data: []byte(text)}}, Name: "address.list"}
+func fileSource(text string) sipacl.AddressFile {
+	return sipacl.AddressFile{FS: fstest.MapFS{"address.list": {Data: []byte(text)}}, Name: "address.list"}
 }
 
 // serves returns a partition of a source that loads.
-func serves(t *testing.T, source AddressSource) Partition {
+func serves(t *testing.T, source sipacl.AddressSource) sipacl.Partition {
 	t.Helper()
-	p, err := newPartition(t.Context(), PartitionConfig{Sources: []AddressSource{source}})
+	p, err := sipacl.NewPartition(t.Context(), source)
 	require.NoError(t, err)
 	return p
 }
 
 // refuses requires that a source does not load, for one error that says want.
-func refuses(t *testing.T, source AddressSource, want string) {
+func refuses(t *testing.T, source sipacl.AddressSource, want string) {
 	t.Helper()
-	_, err := newPartition(t.Context(), PartitionConfig{Sources: []AddressSource{source}})
+	_, err := sipacl.NewPartition(t.Context(), source)
 	require.ErrorContains(t, err, want)
 	require.Len(t, loadErrors(err), 1)
 }
 
+func source(addr string, port uint16, proto sipacl.Proto) sipacl.Source {
+	return sipacl.Source{Addr: netip.MustParseAddr(addr), Port: port, Proto: proto}
+}
+
 // rowOf is the line of the row that matches addr in any group; 0 is none.
-func rowOf(p Partition, addr string) int {
-	return p.Current().CheckAddress(Query{Addr: netip.MustParseAddr(addr), Any: AnyGroup | AnyPort | AnyProto | AnySubject}).Origin.Line
+func rowOf(p sipacl.Partition, addr string) int {
+	return p.Current().CheckAddress(sipacl.Query{Addr: netip.MustParseAddr(addr), Any: sipacl.AnyGroup | sipacl.AnyPort | sipacl.AnyProto | sipacl.AnySubject}).Origin.Line
 }
 
 func TestDecisionWinner(t *testing.T) {
@@ -110,15 +116,13 @@ func TestDecisionLiteral(t *testing.T) {
 	} {
 		refuses(t, openSIPSSource(t, openSIPSRow(1, bad)), "want an IPv4 or IPv6 address")
 		refuses(t, kamailioSource(t, kamailioRowOf(1, bad)), "want an IPv4 or IPv6 address")
-		_, err := parseAddress(bad)
-		require.Error(t, err)
 	}
 	p := serves(t, openSIPSSource(t, openSIPSRow(1, " 10.0.0.1   "), openSIPSRow(1, "[2001:db8::1]", 128), openSIPSRow(1, "::ffff:10.0.0.2", 128)))
 	require.Equal(t, 1, rowOf(p, "10.0.0.1"))
 	require.Equal(t, 2, rowOf(p, "2001:db8::1"))
 	require.Equal(t, 3, rowOf(p, "10.0.0.2"))
 	p = serves(t, openSIPSSource(t, openSIPSRow(1, "10.0.0.1", 32, 0, "udp ", "a  ", "padded  ")))
-	d := p.Current().CheckAddress(Query{Group: 1, Addr: netip.MustParseAddr("10.0.0.1"), Proto: ProtoUDP, Subject: "a"})
+	d := p.Current().CheckAddress(sipacl.Query{Group: 1, Addr: netip.MustParseAddr("10.0.0.1"), Proto: sipacl.ProtoUDP, Subject: "a"})
 	require.Equal(t, "padded", d.Info)
 }
 
@@ -136,21 +140,21 @@ func TestDecisionNumber(t *testing.T) {
 	}
 	p := serves(t, openSIPSSource(t,
 		openSIPSRow(int64(1<<32-1)), openSIPSRow("2", "10.0.0.2", []byte("32"), " 5060 "), openSIPSRow(0, "2001:db8::", 128, 65535)))
-	require.Equal(t, GroupID(1<<32-1), p.Current().AddressGroup(Source{Addr: netip.MustParseAddr("10.0.0.1")}).Group)
-	require.True(t, p.Current().CheckSource(Source{netip.MustParseAddr("10.0.0.2"), 5060, ProtoUDP}, 2, "").Allowed)
-	require.True(t, p.Current().CheckSource(Source{netip.MustParseAddr("2001:db8::"), 65535, ProtoUDP}, 0, "").Allowed)
+	require.Equal(t, sipacl.GroupID(1<<32-1), p.Current().AddressGroup(sipacl.Source{Addr: netip.MustParseAddr("10.0.0.1")}).Group)
+	require.True(t, p.Current().CheckSource(source("10.0.0.2", 5060, sipacl.ProtoUDP), 2, "").Allowed)
+	require.True(t, p.Current().CheckSource(source("2001:db8::", 65535, sipacl.ProtoUDP), 0, "").Allowed)
 }
 
 func TestDecisionBadRow(t *testing.T) {
 	// addr-badrow: every bad row and column is named, and nothing is loaded.
 	source := openSIPSSource(t, openSIPSRow("x", "10.0.0.1", 99), openSIPSRow(1, "10.0.0.2"), openSIPSRow(1, nil))
-	_, err := newPartition(t.Context(), PartitionConfig{Sources: []AddressSource{source}})
+	_, err := sipacl.NewPartition(t.Context(), source)
 	for _, want := range []string{`address:id 1: grp "x"`, `address:id 1: mask "99"`, `address:id 3: ip "NULL"`} {
 		require.ErrorContains(t, err, want)
 	}
 	require.Len(t, loadErrors(err), 3)
 
-	p := serves(t, SkipBad[AddressRow](source))
+	p := serves(t, sipacl.SkipBad[sipacl.AddressRow](source))
 	require.Equal(t, 2, rowOf(p, "10.0.0.2"))
 	require.Zero(t, rowOf(p, "10.0.0.1"))
 	require.Equal(t, 3, p.Status().Skipped)
@@ -169,10 +173,10 @@ func TestDecisionV632(t *testing.T) {
 func TestDecisionNoGroup(t *testing.T) {
 	// addr-nogroup: a group nobody has is no match, as is one that others have.
 	p := serves(t, openSIPSSource(t, openSIPSRow(1)))
-	for _, group := range []GroupID{2, 1} {
-		d := p.Current().CheckAddress(Query{Group: group, Addr: netip.MustParseAddr("10.0.0.2")})
-		require.Equal(t, CauseNoAddress, d.Cause)
-		require.ErrorIs(t, d.Err(), ErrDenied)
+	for _, group := range []sipacl.GroupID{2, 1} {
+		d := p.Current().CheckAddress(sipacl.Query{Group: group, Addr: netip.MustParseAddr("10.0.0.2")})
+		require.Equal(t, sipacl.CauseNoAddress, d.Cause)
+		require.ErrorIs(t, d.Err(), sipacl.ErrDenied)
 	}
 }
 
@@ -180,21 +184,21 @@ func TestDecisionGroup0Row(t *testing.T) {
 	// addr-group0-row: group 0 is a group; "any" is asked by a flag.
 	p := serves(t, openSIPSSource(t, openSIPSRow(0, "10.0.0.1"), openSIPSRow(1, "10.0.0.2")))
 	zero, one := netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("10.0.0.2")
-	require.False(t, p.Current().CheckAddress(Query{Group: 1, Addr: zero}).Allowed)
-	require.True(t, p.Current().CheckAddress(Query{Group: 0, Addr: zero}).Allowed)
-	require.False(t, p.Current().CheckAddress(Query{Group: 0, Addr: one}).Allowed)
-	require.True(t, p.Current().CheckAddress(Query{Any: AnyGroup, Addr: one}).Allowed)
+	require.False(t, p.Current().CheckAddress(sipacl.Query{Group: 1, Addr: zero}).Allowed)
+	require.True(t, p.Current().CheckAddress(sipacl.Query{Group: 0, Addr: zero}).Allowed)
+	require.False(t, p.Current().CheckAddress(sipacl.Query{Group: 0, Addr: one}).Allowed)
+	require.True(t, p.Current().CheckAddress(sipacl.Query{Any: sipacl.AnyGroup, Addr: one}).Allowed)
 }
 
 func TestDecisionSrcGroup(t *testing.T) {
 	// addr-srcgroup: the group is that of a row for the protocol and port.
 	p := serves(t, openSIPSSource(t, openSIPSRow(1, "10.0.0.1", 32, 0, "tls"), openSIPSRow(2, "10.0.0.1", 32, 5060, "any", "nobody"), openSIPSRow(3, "10.0.0.1")))
-	group := func(port uint16, proto Proto) GroupID {
-		return p.Current().AddressGroup(Source{netip.MustParseAddr("10.0.0.1"), port, proto}).Group
+	group := func(port uint16, proto sipacl.Proto) sipacl.GroupID {
+		return p.Current().AddressGroup(source("10.0.0.1", port, proto)).Group
 	}
-	require.Equal(t, GroupID(1), group(5060, ProtoTLS))
-	require.Equal(t, GroupID(2), group(5060, ProtoUDP), "patterns are not asked")
-	require.Equal(t, GroupID(3), group(5061, ProtoUDP))
+	require.Equal(t, sipacl.GroupID(1), group(5060, sipacl.ProtoTLS))
+	require.Equal(t, sipacl.GroupID(2), group(5060, sipacl.ProtoUDP), "patterns are not asked")
+	require.Equal(t, sipacl.GroupID(3), group(5061, sipacl.ProtoUDP))
 }
 
 func TestDecisionZeroMask(t *testing.T) {
@@ -211,7 +215,7 @@ func TestDecisionZeroMask(t *testing.T) {
 	require.Equal(t, 3, rowOf(p, "2001:db8::1"))
 
 	unset := openSIPSSource(t, openSIPSRow(1, "0.0.0.0", 0))
-	unset.ZeroMask = ZeroMaskUnset
+	unset.ZeroMask = sipacl.ZeroMaskUnset
 	refuses(t, unset, "ZeroMask")
 }
 
@@ -222,9 +226,9 @@ func TestDecisionNames(t *testing.T) {
 		refuses(t, source, "set Names")
 		source.Names = true
 		p := serves(t, source)
-		require.True(t, p.Current().CheckAddress(Query{Group: 1, Host: strings.ToUpper(name)}).Allowed)
-		require.True(t, p.Current().CheckAddress(Query{Group: 1, Host: strings.TrimSuffix(name, ".") + "."}).Allowed)
-		require.False(t, p.Current().CheckAddress(Query{Group: 1, Host: "x" + name}).Allowed)
+		require.True(t, p.Current().CheckAddress(sipacl.Query{Group: 1, Host: strings.ToUpper(name)}).Allowed)
+		require.True(t, p.Current().CheckAddress(sipacl.Query{Group: 1, Host: strings.TrimSuffix(name, ".") + "."}).Allowed)
+		require.False(t, p.Current().CheckAddress(sipacl.Query{Group: 1, Host: "x" + name}).Allowed)
 	}
 	for _, bad := range []string{"10.9.0.0/16", "1.2.3", "gw.example.1", "gw..example.com", "-gw.example.com", "gw_1.example.com", "gw.example.com..", "."} {
 		source := kamailioSource(t, kamailioRowOf(1, bad))
@@ -248,7 +252,7 @@ func TestDecisionFile(t *testing.T) {
 	}
 	long := strings.Repeat("x", 2000)
 	p := serves(t, fileSource("0 10.0.0.1 32 0 "+long+"\n1 10.0.0.2#"+long+" 1 10.0.0.3\r\n\t2 10.0.0.4\t0\t5060 t # c\n"))
-	require.Equal(t, long, p.Current().CheckAddress(Query{Addr: netip.MustParseAddr("10.0.0.1")}).Info)
+	require.Equal(t, long, p.Current().CheckAddress(sipacl.Query{Addr: netip.MustParseAddr("10.0.0.1")}).Info)
 	require.Equal(t, 2, rowOf(p, "10.0.0.2"))
 	require.Zero(t, rowOf(p, "10.0.0.3"), "a comment has no length")
 	require.Equal(t, 3, rowOf(p, "10.0.0.4"))
@@ -275,7 +279,7 @@ func TestDecisionProto(t *testing.T) {
 	for _, bad := range []any{"bogus", "udpx", " udp", "0", nil} {
 		refuses(t, openSIPSSource(t, openSIPSRow(1, "10.0.0.1", 32, 0, bad)), "address:id 1: proto")
 	}
-	_, err := ParseProto("")
+	_, err := sipacl.ParseProto("")
 	require.Error(t, err)
 	p := serves(t, openSIPSSource(t, openSIPSRow(1, "10.0.0.1", 32, 0, "none")))
 	require.Zero(t, rowOf(p, "10.0.0.1"))

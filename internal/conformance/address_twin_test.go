@@ -1,4 +1,4 @@
-package sipacl
+package conformance
 
 import (
 	"fmt"
@@ -7,9 +7,11 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/sipacl/sipacl/internal/fakedb"
-	"github.com/sipacl/sipacl/internal/lines"
 	"github.com/stretchr/testify/require"
+
+	"github.com/sipacl/sipacl"
+	"github.com/sipacl/sipacl/internal/lines"
+	"github.com/sipacl/sipacl/internal/tests/fakedb"
 )
 
 // FuzzAddressRow reads one row as a row of OpenSIPS, of Kamailio and of a
@@ -26,11 +28,11 @@ func FuzzAddressRow(f *testing.F) {
 	f.Fuzz(func(t *testing.T, grp, ip, mask, port, proto string) {
 		db := fakedb.Open(t)
 		db.Set("address", openSIPSColumns, []any{int64(1), grp, ip, mask, port, proto, nil, nil})
-		same(t, OpenSIPSAddresses(db.SQL()), original{},
+		same(t, sipacl.OpenSIPSAddresses(db.SQL()), original{},
 			modelCells{n: 1, group: grp, ip: ip, mask: mask, port: port, proto: proto})
 
 		db.Set("address", kamailioColumns, []any{int64(1), grp, ip, mask, port, nil})
-		source := KamailioAddresses(db.SQL())
+		source := sipacl.KamailioAddresses(db.SQL())
 		source.Names = true
 		same(t, source, original{kamailio: true}, modelCells{n: 1, group: grp, ip: ip, mask: mask, port: port})
 
@@ -45,16 +47,16 @@ func FuzzAddressRow(f *testing.F) {
 }
 
 // same requires that source and cells, at most one row, load alike.
-func same(t *testing.T, source AddressSource, of original, cells ...modelCells) {
+func same(t *testing.T, source sipacl.AddressSource, of original, cells ...modelCells) {
 	t.Helper()
 	want := loadModel(of, allDecisions, cells)
-	p, err := newPartition(t.Context(), PartitionConfig{Sources: []AddressSource{source}})
+	p, err := sipacl.NewPartition(t.Context(), source)
 	require.Equal(t, len(want.dropped) > 0, err != nil, "%+v: %v", cells, err)
 	if err != nil {
 		return
 	}
 	for r := range p.Current().Rows() {
-		if r.Proto == ProtoNone {
+		if r.Proto == sipacl.ProtoNone {
 			require.Empty(t, want.rows)
 			continue
 		}
@@ -97,10 +99,10 @@ func TestTwinOfTheModel(t *testing.T) {
 			cells = append(cells, c)
 			rows = append(rows, []any{int64(n), c.group, c.ip, c.mask, c.port, c.proto, c.pattern, c.info})
 		}
-		source := OpenSIPSAddresses(db.SQL())
+		source := sipacl.OpenSIPSAddresses(db.SQL())
 		columns := openSIPSColumns
 		if of.kamailio {
-			source = KamailioAddresses(db.SQL())
+			source = sipacl.KamailioAddresses(db.SQL())
 			source.Names = true
 			columns = []string{"id", "grp", "ip_addr", "mask", "port", "proto", "pattern", "tag"}
 			for i := range cells {
@@ -108,7 +110,7 @@ func TestTwinOfTheModel(t *testing.T) {
 			}
 		}
 		db.Set("address", columns, rows...)
-		p, model := serves(t, SkipBad[AddressRow](source)), loadModel(of, allDecisions, cells)
+		p, model := serves(t, sipacl.SkipBad[sipacl.AddressRow](source)), loadModel(of, allDecisions, cells)
 		for range 40 {
 			q := modelQuery{group: int64(rnd.IntN(4)), port: int64(rnd.IntN(4)), ip: pick(twinAddresses), anyGroup: rnd.IntN(4) == 0}
 			if !of.kamailio {
@@ -123,7 +125,7 @@ func TestTwinOfTheModel(t *testing.T) {
 			if s := pick([]string{"", "a", "ab", ".b"}); rnd.IntN(2) == 0 && !of.kamailio {
 				q.subject = &s
 			}
-			want, got := model.ask(q), ask(p.Current(), of, q)
+			want, got := model.ask(q), askTable(p.Current(), of, q)
 			require.Equal(t, want.row, got.Origin.Line, "table %d: %+v of %+v", i, q, cells)
 			require.Equal(t, want.row != 0, got.Allowed)
 		}

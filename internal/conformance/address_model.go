@@ -1,4 +1,4 @@
-package sipacl
+package conformance
 
 import (
 	"cmp"
@@ -8,15 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"testing"
-	"unicode"
 )
-
-// This file is a naive model of the originals' address tables, written from
-// the description of what they do. Each decision of the design that concerns
-// address tables is a switch of it: with all switches off it answers as the
-// original did, with all on as the library must. It shares no code with the
-// library.
 
 // decisions is a set of switches.
 type decisions uint32
@@ -90,14 +82,15 @@ type modelRow struct {
 	n       int
 	group   uint32
 	prefix  netip.Prefix
-	name    string // instead of prefix
+	domain  bool   // the row has a name, perhaps an empty one, instead of a prefix
+	name    string // of a domain
 	port    uint32
 	proto   string // "" is any
 	pattern string // "" is none
 	info    *string
 }
 
-func (r modelRow) host() bool { return r.name == "" && r.prefix.IsSingleIP() }
+func (r modelRow) host() bool { return !r.domain && r.prefix.IsSingleIP() }
 
 // modelQuery is a question as it was recorded.
 type modelQuery struct {
@@ -120,7 +113,10 @@ type modelAnswer struct {
 	info  *string
 }
 
-// modelTable is an address table of an original under some decisions.
+// modelTable is a naive model of an original's address table, written from the
+// description of what it does. Each decision that concerns address tables is a
+// switch: with none on it answers as the original did, with all on as the
+// library must. It shares no code with the library.
 type modelTable struct {
 	of      original
 	on      decisions
@@ -144,7 +140,7 @@ func loadModel(of original, on decisions, cells []modelCells) *modelTable {
 			t.dropped = append(t.dropped, c.n)
 			continue
 		}
-		if r.name == "" && !r.host() && !on.has(addrLimit) && of.subnets > 0 {
+		if !r.domain && !r.host() && !on.has(addrLimit) && of.subnets > 0 {
 			if subnets++; subnets > of.subnets {
 				continue
 			}
@@ -177,52 +173,58 @@ func (t *modelTable) read(c modelCells) (modelRow, rowFate) {
 	if !ok {
 		return modelRow{}, bad
 	}
-	addr, isAddr := t.literal(ip, true)
-	name := !isAddr && t.of.kamailio
-	group, fate := t.number(c.group, 1<<32-1, bad)
+	r, fate := t.readNumbers(c, bad)
 	if fate != rowLoads {
-		return modelRow{}, fate
+		return r, fate
 	}
-	if !t.on.has(addrNumber) && !t.of.file && (t.of.kamailio && group == 0 || group > 1<<31-1) {
-		return modelRow{}, bad
-	}
-	port, fate := t.number(c.port, 65535, bad)
-	if fate != rowLoads {
-		return modelRow{}, fate
-	}
-	r := modelRow{n: c.n, group: group, port: port}
 	if r.info, ok = t.padded(c.info); !ok {
 		r.info = nil
 	}
-	if !t.of.kamailio {
-		proto, ok := t.padded(c.proto)
-		if !ok {
-			return modelRow{}, bad
-		}
-		r.proto = strings.ToLower(*proto)
-		if r.proto == "any" {
-			r.proto = ""
-		} else if r.proto != "" && r.proto != "none" && !slices.Contains(modelProtos, r.proto) {
-			return modelRow{}, bad
-		}
-		if p, ok := t.padded(c.pattern); ok {
-			r.pattern = *p
-		}
-		if r.info == nil {
-			r.info = new(string)
-		}
-	}
-	if name {
-		return t.readName(r, ip, c.mask, bad)
-	}
-	if !isAddr {
+	if !t.of.kamailio && !t.readOpenSIPS(&r, c) {
 		return modelRow{}, bad
 	}
-	return t.readMask(r, addr, c.mask, bad)
+	switch addr, ok := t.literal(ip, true); {
+	case ok:
+		return t.readMask(r, addr, c.mask, bad)
+	case t.of.kamailio:
+		return t.readName(r, ip, c.mask, bad)
+	}
+	return modelRow{}, bad
+}
+
+// readNumbers reads group and port.
+func (t *modelTable) readNumbers(c modelCells, bad rowFate) (r modelRow, fate rowFate) {
+	group, fate := t.number(c.group, 1<<32-1, bad)
+	if fate != rowLoads {
+		return r, fate
+	}
+	if !t.on.has(addrNumber) && !t.of.file && (t.of.kamailio && group == 0 || group > 1<<31-1) {
+		return r, bad
+	}
+	port, fate := t.number(c.port, 65535, bad)
+	return modelRow{n: c.n, group: group, port: port}, fate
+}
+
+// readOpenSIPS reads protocol and pattern.
+func (t *modelTable) readOpenSIPS(r *modelRow, c modelCells) (ok bool) {
+	proto, ok := t.padded(c.proto)
+	if !ok {
+		return false
+	}
+	if r.proto = strings.ToLower(*proto); r.proto == "any" {
+		r.proto = ""
+	}
+	if p, ok := t.padded(c.pattern); ok {
+		r.pattern = *p
+	}
+	if r.info == nil {
+		r.info = new(string)
+	}
+	return r.proto == "" || r.proto == "none" || slices.Contains(modelProtos, r.proto)
 }
 
 func (t *modelTable) readName(r modelRow, ip string, mask any, bad rowFate) (modelRow, rowFate) {
-	r.name = ip
+	r.domain, r.name = true, ip
 	if t.on.has(addrNames) {
 		if r.name = modelName(strings.Trim(ip, " \t")); r.name == "" {
 			return modelRow{}, rowDropped
@@ -335,148 +337,6 @@ func modelText(v any) (string, bool) {
 	return "", false
 }
 
-// literal reads an address of a row or of a query.
-func (t *modelTable) literal(s string, row bool) (netip.Addr, bool) {
-	exact := strings.Trim(s, " \t")
-	if bare, zone, zoned := strings.Cut(exact, "%"); zoned {
-		if a, err := netip.ParseAddr(bare); t.on.has(addrZone) && !row && err == nil && a.Is6() && zone != "" {
-			return t.plain(a), true
-		}
-		return netip.Addr{}, false
-	}
-	if t.on.has(addrLiteral) {
-		if strings.HasPrefix(exact, "[") && strings.HasSuffix(exact, "]") && strings.Contains(exact, ":") {
-			exact = exact[1 : len(exact)-1]
-		}
-		a, err := netip.ParseAddr(exact)
-		if !row {
-			a = t.plain(a)
-		}
-		return a, err == nil
-	}
-	a, ok := t.lenient(s)
-	if !row {
-		a = t.plain(a)
-	}
-	return a, ok
-}
-
-func (t *modelTable) plain(a netip.Addr) netip.Addr {
-	if t.on.has(addrMapped) {
-		return a.Unmap()
-	}
-	return a
-}
-
-// lenient reads what the original takes for an address.
-func (t *modelTable) lenient(s string) (netip.Addr, bool) {
-	if t.of.kamailio {
-		if strings.HasPrefix(s, "[") || strings.Contains(s, ":") {
-			return lenient6(s, true)
-		}
-		return kamailio4(s)
-	}
-	if a, ok := openSIPS4(s); ok {
-		return a, true
-	}
-	return lenient6(s, false)
-}
-
-// openSIPS4 accepts an empty last octet.
-func openSIPS4(s string) (netip.Addr, bool) {
-	octets := strings.Split(s, ".")
-	if len(octets) != 4 || strings.Trim(s, "0123456789.") != "" {
-		return netip.Addr{}, false
-	}
-	if octets[3] == "" {
-		octets[3] = "0"
-	}
-	a, err := netip.ParseAddr(strings.Join(octets, "."))
-	return a, err == nil
-}
-
-// kamailio4 wants three dots among digits; octets may be empty and wrap.
-func kamailio4(s string) (netip.Addr, bool) {
-	var octets [4]byte
-	i := 0
-	for _, c := range []byte(s) {
-		switch {
-		case c == '.' && i < 3:
-			i++
-		case c >= '0' && c <= '9':
-			octets[i] = octets[i]*10 + c - '0'
-		default:
-			return netip.Addr{}, false
-		}
-	}
-	if i < 3 {
-		return netip.Addr{}, false
-	}
-	return netip.AddrFrom4(octets), true
-}
-
-// lenient6 cuts groups to 16 bits. A lone colon at an edge is an empty group
-// to OpenSIPS and, after "::", nothing at all to Kamailio.
-func lenient6(s string, kamailio bool) (netip.Addr, bool) {
-	if strings.HasPrefix(s, "[") != strings.HasSuffix(s, "]") {
-		return netip.Addr{}, false
-	}
-	s = strings.TrimSuffix(strings.TrimPrefix(s, "["), "]")
-	if len(s) < 2 || strings.Count(s, ":") > 7 || strings.Contains(s, ":::") || strings.Count(s, "::") > 1 {
-		return netip.Addr{}, false
-	}
-	left, right, open := strings.Cut(s, "::")
-	head, ok1 := groups6(left, false)
-	tail, ok2 := groups6(right, kamailio)
-	n := len(head) + len(tail)
-	if !ok1 || !ok2 || n > 8 || !open && n != 8 {
-		return netip.Addr{}, false
-	}
-	all := slices.Concat(head, make([]uint16, 8-n), tail)
-	var b [16]byte
-	for i, g := range all {
-		b[2*i], b[2*i+1] = byte(g>>8), byte(g)
-	}
-	return netip.AddrFrom16(b), true
-}
-
-func groups6(s string, skipEmpty bool) (groups []uint16, ok bool) {
-	if s == "" {
-		return nil, true
-	}
-	for g := range strings.SplitSeq(s, ":") {
-		if g == "" && skipEmpty {
-			continue
-		}
-		var n uint16
-		for _, c := range []byte(strings.ToLower(g)) {
-			i := strings.IndexByte("0123456789abcdef", c)
-			if i < 0 {
-				return nil, false
-			}
-			n = n<<4 | uint16(i)
-		}
-		groups = append(groups, n)
-	}
-	return groups, true
-}
-
-// modelName is the name that is compared, "" for what is no host name.
-func modelName(s string) string {
-	s = strings.ToLower(strings.TrimSuffix(s, "."))
-	labels := strings.Split(s, ".")
-	for _, l := range labels {
-		inner := strings.Trim(l, "abcdefghijklmnopqrstuvwxyz0123456789-")
-		if l == "" || len(l) > 63 || inner != "" || strings.HasPrefix(l, "-") || strings.HasSuffix(l, "-") {
-			return ""
-		}
-	}
-	if strings.Trim(labels[len(labels)-1], "0123456789") == "" || len(s) > 253 {
-		return ""
-	}
-	return s
-}
-
 // ask answers as the original does, or as we do.
 func (t *modelTable) ask(q modelQuery) modelAnswer {
 	if t.on.has(addrNumber) && (q.port < 0 || q.port > 65535 || q.group < 0 || q.group > 1<<32-1) {
@@ -498,27 +358,27 @@ func (t *modelTable) ask(q modelQuery) modelAnswer {
 	if len(candidates) == 0 {
 		return modelAnswer{rc: t.none(q)}
 	}
-	winner := t.first(candidates, q, addr)
+	winner := t.first(candidates, addr)
 	if winner == nil {
 		return modelAnswer{rc: t.none(q)}
 	}
 	a := modelAnswer{rc: 1, row: winner.n, group: winner.group, info: winner.info}
 	if q.anyGroup && t.of.kamailio {
 		a.rc = int(int32(winner.group))
-		if winner.name != "" {
+		if winner.domain {
 			a.info = nil // allow_address_group sets no tag for a name
 		}
 	}
 	return a
 }
 
-// none is the code for no match.
+// none is the code for no match: -2 for a group without rows, but not for any
+// group, even of a table without rows.
 func (t *modelTable) none(q modelQuery) int {
-	if t.of.kamailio || t.on.has(addrNoGroup) || q.anyGroup {
+	if t.of.kamailio || t.on.has(addrNoGroup) || q.anyGroup || q.group == 0 {
 		return -1
 	}
-	known := slices.ContainsFunc(t.rows, func(r modelRow) bool { return int64(r.group) == q.group })
-	if known || q.group == 0 && (len(t.rows) > 0) {
+	if slices.ContainsFunc(t.rows, func(r modelRow) bool { return int64(r.group) == q.group }) {
 		return -1
 	}
 	return -2
@@ -551,11 +411,11 @@ func (t *modelTable) addressMatches(r modelRow, q modelQuery, addr netip.Addr) b
 	if !addr.IsValid() {
 		if t.on.has(addrNames) {
 			name := modelName(q.ip)
-			return r.name != "" && strings.EqualFold(strings.TrimSuffix(r.name, "."), name)
+			return r.domain && strings.EqualFold(strings.TrimSuffix(r.name, "."), name)
 		}
-		return r.name == q.ip
+		return r.domain && r.name == q.ip
 	}
-	return r.name == "" && r.prefix.Contains(addr)
+	return !r.domain && r.prefix.Contains(addr)
 }
 
 func (t *modelTable) restMatches(r modelRow, q modelQuery) bool {
@@ -572,40 +432,43 @@ func (t *modelTable) restMatches(r modelRow, q modelQuery) bool {
 }
 
 // first is the row that wins; nil if none of the candidates is found.
-func (t *modelTable) first(candidates []modelRow, q modelQuery, addr netip.Addr) *modelRow {
-	specific := func(a, b modelRow) int { return cmp.Compare(b.prefix.Bits(), a.prefix.Bits()) }
+func (t *modelTable) first(candidates []modelRow, addr netip.Addr) *modelRow {
 	switch {
 	case t.of.kamailio || t.of.pre2025:
-		if t.on.has(addrWinner) {
-			slices.SortStableFunc(candidates, specific)
-			break
-		}
-		var hosts, subnets []modelRow
-		for _, r := range candidates {
-			if r.host() || r.name != "" {
-				hosts = append(hosts, r)
-			} else {
-				subnets = append(subnets, r)
-			}
-		}
-		slices.Reverse(hosts)
-		slices.SortStableFunc(subnets, func(a, b modelRow) int { return cmp.Compare(a.group, b.group) })
-		if t.of.longest {
-			slices.SortStableFunc(subnets, specific)
-		}
-		candidates = append(hosts, subnets...)
+		candidates = t.hostsFirst(candidates)
 	default:
 		candidates = t.searchGroups(candidates, addr)
-		if t.on.has(addrWinner) {
-			slices.SortStableFunc(candidates, func(a, b modelRow) int {
-				return cmp.Or(specific(a, b), cmp.Compare(t.place(a.n), t.place(b.n)))
-			})
-		}
+	}
+	if t.on.has(addrWinner) {
+		slices.SortStableFunc(candidates, func(a, b modelRow) int {
+			return cmp.Or(moreSpecific(a, b), cmp.Compare(t.place(a.n), t.place(b.n)))
+		})
 	}
 	if len(candidates) == 0 {
 		return nil
 	}
 	return &candidates[0]
+}
+
+func moreSpecific(a, b modelRow) int { return cmp.Compare(b.prefix.Bits(), a.prefix.Bits()) }
+
+// hostsFirst orders candidates as Kamailio and the older OpenSIPS find them:
+// hosts and domains, the last one first, then the subnets by group.
+func (t *modelTable) hostsFirst(candidates []modelRow) []modelRow {
+	var hosts, subnets []modelRow
+	for _, r := range candidates {
+		if r.host() || r.domain {
+			hosts = append(hosts, r)
+		} else {
+			subnets = append(subnets, r)
+		}
+	}
+	slices.Reverse(hosts)
+	slices.SortStableFunc(subnets, func(a, b modelRow) int { return cmp.Compare(a.group, b.group) })
+	if t.of.longest {
+		slices.SortStableFunc(subnets, moreSpecific)
+	}
+	return append(hosts, subnets...)
 }
 
 func (t *modelTable) place(n int) int {
@@ -697,122 +560,6 @@ func modelHash(b []byte, signed bool) uint32 {
 		h += v ^ v>>3
 		if i+4 > len(b) {
 			return h + h>>11 + (h>>13 + h>>23)
-		}
-	}
-}
-
-// modelGlob is fnmatch with FNM_PERIOD, by trying everything.
-func modelGlob(p, s string, start bool) bool {
-	if p == "" {
-		return s == ""
-	}
-	hidden := start && strings.HasPrefix(s, ".")
-	switch p[0] {
-	case '*':
-		if hidden {
-			return false
-		}
-		for i := range len(s) + 1 {
-			if modelGlob(p[1:], s[i:], false) {
-				return true
-			}
-		}
-		return false
-	case '?':
-		return s != "" && !hidden && modelGlob(p[1:], s[1:], false)
-	case '[':
-		if in, rest, ok := modelClass(p, s); ok {
-			return in && !hidden && modelGlob(rest, s[1:], false)
-		}
-	case '\\':
-		if p = p[1:]; p == "" {
-			return false
-		}
-	}
-	return s != "" && s[0] == p[0] && modelGlob(p[1:], s[1:], false)
-}
-
-// modelClass reads a bracket expression; ok is false for a "[" that is not
-// closed, which is an ordinary byte.
-func modelClass(p, s string) (in bool, rest string, ok bool) {
-	i := 1
-	negated := i < len(p) && (p[i] == '!' || p[i] == '^')
-	if negated {
-		i++
-	}
-	element := func() (lo byte) {
-		if n := len(p) - i; n > 4 && p[i:i+2] == "[." && p[i+3:i+5] == ".]" {
-			i += 5
-			return p[i-3]
-		}
-		if p[i] == '\\' && i+1 < len(p) {
-			i++
-		}
-		i++
-		return p[i-1]
-	}
-	for first := true; i < len(p) && (first || p[i] != ']'); first = false {
-		if name, length := modelNamed(p[i:]); length > 0 {
-			i += length
-			in = in || s != "" && strings.IndexByte(name, s[0]) >= 0
-			continue
-		}
-		lo := element()
-		hi := lo
-		if i+1 == len(p) && p[i] == '-' {
-			return false, "", true // to glibc, a range without end matches nothing
-		}
-		if i+1 < len(p) && p[i] == '-' && p[i+1] != ']' {
-			i++
-			hi = element()
-		}
-		in = in || s != "" && lo <= s[0] && s[0] <= hi
-	}
-	if i >= len(p) {
-		return false, "", false
-	}
-	return s != "" && in != negated, p[i+1:], true
-}
-
-// modelNamed gives the bytes of [:name:] or [=c=] at the head of p, and how
-// long that is; 0 if there is none.
-func modelNamed(p string) (members string, length int) {
-	if len(p) > 4 && p[:2] == "[=" && p[3:5] == "=]" {
-		return p[2:3], 5
-	}
-	classes := map[string]func(rune) bool{
-		"alpha": unicode.IsLetter, "digit": unicode.IsDigit, "upper": unicode.IsUpper, "lower": unicode.IsLower,
-		"space": unicode.IsSpace, "cntrl": unicode.IsControl,
-		"alnum":  func(c rune) bool { return unicode.IsLetter(c) || unicode.IsDigit(c) },
-		"punct":  func(c rune) bool { return c > ' ' && c < 127 && !unicode.IsLetter(c) && !unicode.IsDigit(c) },
-		"graph":  func(c rune) bool { return c > ' ' && c < 127 },
-		"print":  func(c rune) bool { return c >= ' ' && c < 127 },
-		"blank":  func(c rune) bool { return c == ' ' || c == '\t' },
-		"xdigit": func(c rune) bool { return strings.ContainsRune("0123456789abcdefABCDEF", c) },
-	}
-	for name, is := range classes {
-		if !strings.HasPrefix(p, "[:"+name+":]") {
-			continue
-		}
-		for c := range byte(128) {
-			if is(rune(c)) {
-				members += string(rune(c))
-			}
-		}
-		return members, len(name) + 4
-	}
-	return "", 0
-}
-
-// The model's patterns are those of glibc.
-func TestModelGlob(t *testing.T) {
-	for line := range jsonLines(t, "testdata/vectors/fnmatch.jsonl.gz") {
-		var v struct{ Pattern, String, Locale, FNM_PERIOD string }
-		if decode(t, line, &v); v.Locale != "C" {
-			continue
-		}
-		if got := modelGlob(v.Pattern, v.String, true); got != (v.FNM_PERIOD == "match") {
-			t.Errorf("%q %q: %v", v.Pattern, v.String, got)
 		}
 	}
 }

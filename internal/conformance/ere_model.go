@@ -1,4 +1,4 @@
-package sipacl
+package conformance
 
 import (
 	"errors"
@@ -395,4 +395,83 @@ func (p *naiveParser) element() byte {
 	}
 	p.i++
 	return p.s[p.i-1]
+}
+
+// ereRefused reports whether decision rule-ere refuses a valid expression.
+// It reads the text on its own: brackets, escapes and repeats are all it
+// needs to know.
+func ereRefused(text string, basic bool) bool {
+	repeats := []int{1} // the highest product so far, in each open group
+	last := 1           // that of what a repeat would repeat
+	for i := 0; i < len(text); i++ {
+		op := string(text[i])
+		if text[i] == '\\' {
+			i++
+			if i == len(text) || strings.Contains("123456789<>acdefghijklmnopqrtuvxyz", text[i:i+1]) {
+				return i < len(text)
+			}
+			op = `\` + text[i:i+1]
+		}
+		if basic {
+			op = map[string]string{`\(`: "(", `\)`: ")", `\{`: "{", "[": "[", "*": "*"}[op]
+		}
+		top := len(repeats) - 1
+		switch op {
+		case "[":
+			end, named := bracketEnd(text, i)
+			if named {
+				return true
+			}
+			i, last = end, 1
+		case "(":
+			repeats = append(repeats, 1)
+		case ")":
+			last = 1 // it closes nothing: a character
+			if top > 0 {
+				last = repeats[top]
+				repeats = repeats[:top]
+			}
+		case "{":
+			last *= highest(text[i:])
+		case "*", "+", "?":
+		default:
+			last = 1
+		}
+		repeats[len(repeats)-1] = max(repeats[len(repeats)-1], last)
+		if last > 1000 {
+			return true
+		}
+	}
+	return false
+}
+
+// bracketEnd finds the end of the brackets at i, and whether an element in
+// them is named.
+func bracketEnd(text string, i int) (end int, named bool) {
+	for j := i + 1; j < len(text); j++ {
+		switch {
+		case text[j] == ']' && strings.Trim(text[i+1:j], "^") != "", text[j] == ']' && j > i+2:
+			return j, named
+		case text[j] == '[' && j+2 < len(text) && strings.Contains(".:=", text[j+1:j+2]):
+			n := strings.Index(text[j+2:], text[j+1:j+2]+"]")
+			if n < 0 {
+				return len(text), named
+			}
+			named = named || n != 1 && text[j+1] != ':'
+			j += n + 3
+		}
+	}
+	return len(text), named
+}
+
+// highest is the highest number of the interval at the beginning of s.
+func highest(s string) int {
+	n := 1
+	end := strings.IndexByte(s, '}')
+	for _, f := range strings.FieldsFunc(s[:max(end, 0)], func(r rune) bool { return r < '0' || r > '9' }) {
+		if v, err := strconv.Atoi(f); err == nil {
+			n = max(n, v)
+		}
+	}
+	return n
 }
