@@ -87,7 +87,7 @@ func TestRecordedRuleFilesThroughEngine(t *testing.T) {
 			slow := linear{f.rules, compiler{}}
 			for i := range 60 {
 				l, r := subjects[(n*17+i*7)%len(subjects)], subjects[(n*5+i*13)%len(subjects)]
-				left, right := texts{l, canonicalText(l, false)}, texts{r, canonicalText(r, i%2 == 0)}
+				left, right := texts{plain: l, canonical: canonicalText(l, false)}, texts{plain: r, canonical: canonicalText(r, i%2 == 0)}
 				got, gl, gr := f.search.find(left, right)
 				want, wl, wr := slow.find(left, right)
 				require.Equal(t, []any{want, wl, wr}, []any{got, gl, gr}, "%s\n%q %q", text, l, r)

@@ -27,7 +27,7 @@ func TestNearEndAndTLSOverSockets(t *testing.T) {
 				p := serve(t, transport, gates{listen: listen, guard: guard.Wrap})
 				_, port, err := net.SplitHostPort(p.addr)
 				require.NoError(t, err)
-				c := dial(t, transport, friend, net.JoinHostPort(friend, port))
+				c := connect(t, transport, friend, net.JoinHostPort(friend, port))
 				require.Equal(t, "SIP/2.0 200 OK", firstLine(c.ask(t, sipRequest("OPTIONS", transport))))
 				c.send(sipRequest("ACK", transport))
 				for _, method := range []sip.RequestMethod{sip.OPTIONS, sip.ACK} {
@@ -215,7 +215,7 @@ func TestListenerOfAWrongTransportPanics(t *testing.T) {
 func TestTheDefaultRefusalIsOneAnswerACopy(t *testing.T) {
 	overall(t, transports, func(t *testing.T, transport string) {
 		p := serve(t, transport, gates{guard: NewGuard(GuardConfig{}).Wrap})
-		c := dial(t, transport, stranger, p.addr)
+		c := connect(t, transport, stranger, p.addr)
 		invite := sipRequest("INVITE", transport)
 		c.send(invite)
 		first := c.answer(t)

@@ -204,7 +204,7 @@ func (r *trustedRow) matches(q TrustedQuery) bool {
 }
 
 // trustedText reports whether a pattern may be asked about s.
-func trustedText(s string) bool { return texts{s, s}.valid() }
+func trustedText(s string) bool { return texts{plain: s}.valid() }
 
 // Tracing returns t with every row of the address asked about recorded in
 // into: for one question.

@@ -50,7 +50,7 @@ func TestMalformedMessagesReachNoCheck(t *testing.T) {
 			yes := func(Request) Decision { asked++; return Allowed("") }
 			guard := NewGuard(GuardConfig{Check: yes, Observe: func(e Event) { heard = append(heard, e) }})
 			p := serve(t, transport, gates{guard: guard.Wrap})
-			c := dial(t, transport, friend, p.addr)
+			c := connect(t, transport, friend, p.addr)
 			c.send(malformedMessage(transport, rule))
 			require.Equal(t, "SIP/2.0 403 Forbidden", firstLine(c.answer(t)), rule)
 			require.Zero(t, asked, rule)
@@ -77,7 +77,7 @@ func TestMalformedDatagramsAreDropped(t *testing.T) {
 				g = gates{packetConn: guard.PacketConn}
 			}
 			p := serve(t, "udp", g)
-			c := dial(t, "udp", friend, p.addr)
+			c := connect(t, "udp", friend, p.addr)
 			c.send(malformedMessage("udp", rule))
 			require.Equal(t, "SIP/2.0 200 OK", firstLine(c.ask(t, sipRequest("OPTIONS", "udp"))))
 			require.Len(t, p.seen, 1, rule)

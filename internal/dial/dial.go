@@ -16,6 +16,8 @@
 //  5. A phone-context of "+" and digits, followed by the digits of a name
 //     without "+".
 //  6. The number in rn, alone and behind its rn-context.
+//  7. The user part decoded as the name is, its parameters too, for stacks that
+//     do not cut them off.
 //
 // Of a user with a byte that no two stacks read alike (see [Texts]) the texts 1
 // to 4 are also made of what stands before it.
@@ -43,7 +45,7 @@ import (
 )
 
 // Max is how many further texts a URI may have. An honest one reaches five.
-const Max = 10
+const Max = 11
 
 const (
 	maxURI    = 1024 // the longest URI that is read, in bytes, parameters included
@@ -220,6 +222,7 @@ func (t *Texts) find(user, params, lost, plain, canonical string) (ok bool) {
 	}
 	var buf [maxURI + 8]byte
 	decoded, odd := appendDecoded(buf[:0], user)
+	whole := decoded
 	for _, more := range [...]string{params, lost} {
 		decoded, _ = appendDecoded(append(decoded, ';'), more)
 	}
@@ -229,6 +232,9 @@ func (t *Texts) find(user, params, lost, plain, canonical string) (ok bool) {
 	}
 	b.name(name)
 	b.params(name, list)
+	if !b.tel { // its parameters are no part of a user
+		b.add(whole)
+	}
 	return b.finish(t)
 }
 

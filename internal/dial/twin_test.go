@@ -50,6 +50,9 @@ func slow(plain, canonical, lost string) (texts []string, odd, refuse bool) {
 	if odd && !strings.ContainsAny(slowDecode(user[:at[0]]), ";") {
 		users = append(slowUsers(slowDecode(user[:at[0]])+";"), users...)
 	}
+	if !strings.HasPrefix(strings.ToLower(plain), "tel:") {
+		users = append(users, slowDecode(user))
+	}
 	for _, user := range users {
 		m := around.FindStringSubmatch(canonical)
 		text := m[1] + m[3] + user + m[2]
