@@ -72,7 +72,7 @@ func (v recordedText) question(t *testing.T) ruleQuestion {
 	case "left allow_register":
 		return ruleQuestion{fn: "register", left: &v.Input}
 	case "left allow_routing", "left allow_uri":
-		return ruleQuestion{fn: "uri", left: &v.Input, uri: "x"}
+		return ruleQuestion{fn: "uri", left: &v.Input, uri: "sip:x@example.org"}
 	case "right allow_uri":
 		return ruleQuestion{fn: "uri", left: &other, uri: v.Input}
 	case "right allow_routing":
