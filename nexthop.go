@@ -68,11 +68,15 @@ func (rs *RuleSet) hop(d *Decision, what string, left texts, uri *sip.Uri) bool 
 			Info: what + " leads elsewhere, for all that the rules were told (Own)",
 		})
 	}
-	plain, ok := plainURI(uri, branchURI)
+	role := requestURI
+	if what == contactMaddr {
+		role = branchURI
+	}
+	plain, ok := plainURI(uri, role)
 	if !ok {
 		return d.and(wrongURI(what, left.plain, uri.String()))
 	}
-	return d.and(rs.pair(left, rs.texts(plain, lostParams(uri), branchURI)))
+	return d.and(rs.pair(left, rs.texts(plain, lostParams(uri), role)))
 }
 
 // routes decides about every Route of a request.

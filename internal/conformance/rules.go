@@ -139,14 +139,14 @@ func (c *ruleConformance) explainAnswer(q ruleQuestion, got, want string) (ids [
 	return ids, nil
 }
 
-// checkAsSent asks again with AsSent set: every decision but rule-canonical.
+// checkAsSent asks again with AsSent set: every decision but notAsSent.
 func (c *ruleConformance) checkAsSent(q ruleQuestion, canonical string) error {
 	if canonical == "dropped" || q.unloaded {
 		return nil
 	}
 	on := ruleSwitches{}
 	for _, id := range ruleDecisions {
-		on[id] = id != "rule-canonical"
+		on[id] = !slices.Contains(notAsSent, id)
 	}
 	got, err := c.answer(q, c.load(q).asSent)
 	if want := c.model.answer(q, on); err == nil && got != want {

@@ -6,6 +6,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/sipacl/sipacl/internal/tests/dialtwin"
 )
 
 // ruleQuestion is one recorded question to the rule files.
@@ -52,9 +54,13 @@ type ruleSwitches map[string]bool
 // ruleDecisions are those that one switch each turns on in the model, beside
 // those that make a file a load error.
 var ruleDecisions = []string{
-	"rule-canonical", "rule-control", "rule-crlf", "rule-except", "rule-firstbranch", "rule-header", "rule-length",
-	"rule-long", "rule-message", "rule-pair", "rule-path", "rule-raw-left", "rule-raw-right", "rule-star", "rule-uri",
+	"rule-canonical", "rule-control", "rule-crlf", "rule-dialled", "rule-except", "rule-firstbranch", "rule-header",
+	"rule-length", "rule-long", "rule-message", "rule-nexthop", "rule-pair", "rule-path", "rule-raw-left",
+	"rule-raw-right", "rule-star", "rule-uri",
 }
+
+// notAsSent are the decisions that AsSent turns off.
+var notAsSent = []string{"rule-canonical", "rule-dialled", "rule-nexthop"}
 
 // ruleModel answers as the originals do, from the description of what they
 // were seen to do; on switches single decisions to what the library does.
@@ -64,12 +70,13 @@ type ruleModel struct {
 	files    map[string][]modelRule
 }
 
-// modelPair is a pair of texts, each in the spellings that are asked.
-type modelPair struct{ left, right []string }
+// modelTexts are one side of a pair: the spellings of which a deny rule may match
+// any, and those that an allow rule must match all.
+type modelTexts struct{ any, all []string }
 
-func (p modelPair) matches(rules []modelRule) bool {
+func matchOne(rules []modelRule, left, right []string) bool {
 	return slices.ContainsFunc(rules, func(r modelRule) bool {
-		return slices.ContainsFunc(p.left, r.left.matches) && slices.ContainsFunc(p.right, r.right.matches)
+		return slices.ContainsFunc(left, r.left.matches) && slices.ContainsFunc(right, r.right.matches)
 	})
 }
 
@@ -107,7 +114,7 @@ func (a modelAsk) decide(q ruleQuestion) bool {
 		return false
 	}
 	if q.fn == "test" {
-		return a.fits(*q.left) && a.fits(q.uri) && a.pair(*q.left, q.uri)
+		return a.fits(*q.left) && a.fits(q.uri) && a.pair(*q.left, modelTarget{text: q.uri})
 	}
 	left, ok := a.leftText(*q.left)
 	if !ok {
@@ -115,7 +122,10 @@ func (a modelAsk) decide(q ruleQuestion) bool {
 	}
 	switch q.fn {
 	case "uri":
-		return a.fits(left) && a.fits(q.uri) && a.pair(left, q.uri)
+		if a.on["rule-uri"] && modelBadURI(q.uri) {
+			return false
+		}
+		return a.fits(left) && a.target(left, modelTarget{text: q.uri, uri: q.uri})
 	case "routing":
 		return a.routing(left, q)
 	}
@@ -131,27 +141,62 @@ func (a modelAsk) fits(text string) bool {
 	return len(text) <= a.limit
 }
 
-// pair decides a pair of texts.
-func (a modelAsk) pair(left, right string) bool {
-	sure, either := modelPair{[]string{left}, []string{right}}, modelPair{[]string{left}, []string{right}}
-	if a.on["rule-canonical"] {
-		l, r := modelCanonical(left, false), modelCanonical(right, a.keepPort)
-		sure = modelPair{[]string{l}, []string{r}}
-		either = modelPair{[]string{left, l}, []string{right, r}}
+// modelTarget is a destination: the text that is compared, and the URI that it
+// was made of.
+type modelTarget struct {
+	text, uri string
+	contact   bool
+}
+
+// target decides a pair, and the pairs of where else the URI leads.
+func (a modelAsk) target(left string, to modelTarget) bool {
+	if _, odd, _ := dialtwin.Find(to.text, to.text, ""); a.on["rule-dialled"] && odd && !to.contact {
+		return false
 	}
-	return sure.matches(a.allow) || !either.matches(a.deny)
+	return a.fits(to.text) && a.pair(left, to) && (!a.on["rule-nexthop"] || a.nexthop(left, to))
+}
+
+// pair decides a pair of texts.
+func (a modelAsk) pair(left string, to modelTarget) bool {
+	l, ok := a.side(left, "", false)
+	r, ok2 := a.side(to.text, modelLost(to.uri), a.keepPort)
+	if !ok || !ok2 {
+		return false
+	}
+	unmatched := func(x, y string) bool { return !matchOne(a.allow, []string{x}, []string{y}) }
+	allowed := !slices.ContainsFunc(l.all, func(x string) bool {
+		return slices.ContainsFunc(r.all, func(y string) bool { return unmatched(x, y) })
+	})
+	return allowed || !matchOne(a.deny, l.any, r.any)
+}
+
+// side gives the spellings of a text; ok is false for one that hides them.
+func (a modelAsk) side(text, lost string, keepPort bool) (s modelTexts, ok bool) {
+	canonical := text
+	if a.on["rule-canonical"] {
+		canonical = modelCanonical(text, keepPort)
+	}
+	s = modelTexts{any: []string{text, canonical}, all: []string{canonical}}
+	if a.on["rule-dialled"] {
+		further, _, refuse := dialtwin.Find(text, canonical, lost)
+		if refuse {
+			return s, false
+		}
+		s.any, s.all = append(s.any, further...), append(s.all, further...)
+	}
+	return s, true
 }
 
 func (a modelAsk) routing(left string, q ruleQuestion) bool {
 	r, ok := a.rightText(q.requestURI, requestURI)
-	if !ok || !a.fits(left) || !a.fits(r) || !a.pair(left, r) {
+	if !ok || !a.fits(left) || !a.target(left, modelTarget{text: r, uri: q.requestURI}) {
 		return false
 	}
 	for _, b := range q.branches {
 		if !q.allBranches {
 			break
 		}
-		if r, ok := a.rightText(b, branchURI); !ok || !a.fits(r) || !a.pair(left, r) {
+		if r, ok := a.rightText(b, branchURI); !ok || !a.target(left, modelTarget{text: r, uri: b}) {
 			return false
 		}
 	}
@@ -202,13 +247,14 @@ func (a modelAsk) contact(left, uri string, allBranches bool) bool {
 		role = portURI
 	}
 	right, ok := a.rightText(uri, role)
-	if !ok || !a.fits(right) {
+	if !ok {
 		return false
 	}
 	if allBranches || a.on["rule-firstbranch"] {
-		return a.pair(left, right)
+		return a.target(left, modelTarget{right, uri, true})
 	}
-	return !modelPair{[]string{left}, []string{right}}.matches(a.deny)
+	a.allow = nil
+	return a.target(left, modelTarget{right, uri, true})
 }
 
 // smallest gives the fewest decisions that make the model give want.

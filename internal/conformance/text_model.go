@@ -235,9 +235,10 @@ const modelOctet = `([0-9]|[1-9][0-9]|1[0-9][0-9]|2[0-4][0-9]|25[0-5])`
 // modelBadURI is decision rule-uri, on what sipgo made of the URI.
 func modelBadURI(text string) bool {
 	var u sip.Uri
-	if err := sip.ParseUri(text, &u); err != nil {
-		return true
-	}
+	return sip.ParseUri(text, &u) != nil || modelBadParsed(&u)
+}
+
+func modelBadParsed(u *sip.Uri) bool {
 	switch u.Scheme {
 	case "tel":
 		return !modelTel.MatchString(u.Raw())

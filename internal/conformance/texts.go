@@ -22,7 +22,9 @@ type recordedText struct {
 // askOpenSIPSStrings compares the texts themselves: the one that the original
 // matched and our plain one. Refusing to make one is an answer too.
 func askOpenSIPSStrings(t *testing.T, r *report, lines iter.Seq[[]byte]) {
-	rules, err := sipacl.NewRules(t.Context(), sipacl.RulesConfig{FS: files(map[string]string{denyFile: `"^nobody$" : ALL`})})
+	rules, err := sipacl.NewRules(t.Context(), sipacl.RulesConfig{
+		FS: files(map[string]string{denyFile: `"^nobody$" : ALL`}), AsSent: true,
+	})
 	require.NoError(t, err)
 	for line := range lines {
 		var v recordedText
@@ -133,6 +135,8 @@ func (v recordedText) modelled(ids ...string) string {
 		text, ok = a.rightText(v.Input, requestURI)
 	case v.Fn != "allow_uri":
 		text, ok = a.rightText(v.Input, branchURI)
+	default:
+		ok = !a.on["rule-uri"] || !modelBadURI(v.Input)
 	}
 	return textOrRefused(text, ok && a.fits(text))
 }
