@@ -127,7 +127,7 @@ func (q trustedQuestion) compare(t *testing.T, r *report, rows []trustedModelRow
 
 // explain returns the fewest decisions by which the model gives this answer.
 func (q trustedQuestion) explain(rows []trustedModelRow, answer trustedAnswer) []string {
-	for _, ids := range subsets("addr-proto", "trusted-none", "trusted-order", "trusted-source") {
+	for _, ids := range subsets("addr-proto", "trusted-canonical", "trusted-none", "trusted-order", "trusted-source") {
 		on := ruleSwitches{}
 		for _, id := range ids {
 			on[id] = true

@@ -5,6 +5,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/sipacl/sipacl/internal/tests/dialtwin"
 )
 
 // trustedModelRow is a row of Kamailio's trusted table as it was recorded.
@@ -57,7 +59,7 @@ func (q trustedQuestion) inOrder(rows []trustedModelRow, on ruleSwitches) []trus
 
 func (q trustedQuestion) matches(row trustedModelRow, on ruleSwitches) bool {
 	return q.fromSource(row, on) && q.overProto(row, on) &&
-		(row.From == nil || trustedPattern(*row.From, q.from)) && (row.Ruri == nil || trustedPattern(*row.Ruri, q.target))
+		(row.From == nil || trustedPattern(*row.From, q.from, on)) && (row.Ruri == nil || trustedPattern(*row.Ruri, q.target, on))
 }
 
 func (q trustedQuestion) fromSource(row trustedModelRow, on ruleSwitches) bool {
@@ -80,10 +82,19 @@ func (q trustedQuestion) overProto(row trustedModelRow, on ruleSwitches) bool {
 	return asked != "none" && trustedProto.MatchString(asked) && (asked == "any" || proto == "any" || proto == asked)
 }
 
-// trustedPattern matches a POSIX basic expression, case-sensitive.
-func trustedPattern(pattern, text string) bool {
+// trustedPattern matches a POSIX basic expression, case-sensitive. By decision
+// trusted-canonical it must match every text that an allow rule must.
+func trustedPattern(pattern, text string, on ruleSwitches) bool {
 	e, err := parseNaiveBasic(pattern)
-	return err == nil && e.MatchString(text)
+	if err != nil {
+		return false
+	}
+	if !on["trusted-canonical"] {
+		return e.MatchString(text)
+	}
+	canonical := modelCanonical(text, false)
+	further, odd, refuse := dialtwin.Find(text, canonical, "")
+	return !odd && !refuse && !slices.ContainsFunc(append(further, canonical), func(t string) bool { return !e.MatchString(t) })
 }
 
 // trustedLint gives the rows that must be refused, each with the decision that
