@@ -24,7 +24,7 @@ func main() {
 	flag.StringVar(&cfg.listen, "listen", "127.0.0.1:5060", "`address` to listen on, UDP and TCP")
 	flag.StringVar(&cfg.db, "db", "proxy.db", "SQLite `file` with the address tables, made if it is not there")
 	flag.StringVar(&cfg.target, "target", "", "`host:port` that gets the requests for this proxy, instead of the built-in user agent")
-	flag.StringVar(&cfg.rules, "rules", "", "`directory` with permissions.allow and .deny, and refer.allow and .deny for Refer-To; they may be missing")
+	flag.StringVar(&cfg.rules, "rules", "", "`directory` with permissions.allow and .deny, and refer.allow and .deny for Refer-To; they may be missing; without the flag it does not dial +1900")
 	flag.StringVar(&cfg.also, "also", "", "comma-separated `host:port`s that are tried for the requests for this proxy, in order, when -target refuses them")
 	flag.BoolVar(&cfg.drop, "drop", false, "do not answer refused requests")
 	flag.Parse()

@@ -12,14 +12,19 @@ import (
 	"github.com/sipacl/sipacl"
 )
 
+//go:embed rules
+var ownRules embed.FS
+
 // ruleSets names the rule sets in a directory: where requests may go, and where
-// a REFER may lead. Without a directory there are no rules, which allows all.
-func ruleSets(dir string) []sipacl.RulesConfig {
-	var files fs.FS = embed.FS{} // empty
+// a REFER may lead. They do not know the names of this proxy (Own): the Route
+// that led here is gone before they are asked, and every other one and every
+// maddr is refused as soon as there is a rule.
+func ruleSets(dir string) ([]sipacl.RulesConfig, error) {
+	files, err := fs.Sub(ownRules, "rules")
 	if dir != "" {
 		files = os.DirFS(dir)
 	}
-	return []sipacl.RulesConfig{{FS: files, Optional: true}, {Name: "refer", FS: files, Optional: true}}
+	return []sipacl.RulesConfig{{FS: files, Optional: true}, {Name: "refer", FS: files, Optional: true}}, err
 }
 
 // targets are where a request goes: its Request-URI, or for one to this proxy
@@ -47,30 +52,13 @@ func (s *server) targets(req *sip.Request) []sip.Uri {
 }
 
 // mayGo decides for every request, in-dialog ones too, where it would go: the
-// rules see the Request-URI and all its targets at once. A Route that is not
-// this proxy's, or a maddr, would take the request somewhere else than the
-// rules were asked about.
+// rules see the Request-URI and all its targets at once.
 func (s *server) mayGo(r sipacl.Request, targets []sip.Uri) bool {
-	d := s.mayRoute(r, targets)
+	d := s.routing.AllowRouting(r, targets...)
 	if !d.Allowed {
-		d.Source = r.Source
 		s.observe(sipacl.Event{Request: r, Decision: d})
 	}
 	return d.Allowed
-}
-
-func (s *server) mayRoute(r sipacl.Request, targets []sip.Uri) sipacl.Decision {
-	if r.Route() != nil {
-		return sipacl.Refused("a Route that is not ours")
-	}
-	for _, t := range append([]sip.Uri{r.Recipient}, targets...) {
-		for _, p := range t.UriParams {
-			if strings.EqualFold(p.K, "maddr") {
-				return sipacl.Refused("maddr")
-			}
-		}
-	}
-	return s.routing.AllowRouting(r, targets...)
 }
 
 // failed reports whether a response makes the proxy try its next target.

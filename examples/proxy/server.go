@@ -79,13 +79,17 @@ func openPermissions(ctx context.Context, db *sql.DB, rules string, log *slog.Lo
 	addresses.Dialect = sipacl.SQLite
 	trunks := addresses
 	trunks.Table = "trunks"
+	sets, err := ruleSets(rules)
+	if err != nil {
+		return nil, err
+	}
 	return sipacl.Open(ctx, sipacl.Config{
 		Partitions: []sipacl.PartitionConfig{
 			{Sources: []sipacl.AddressSource{addresses}},
 			{Name: "trunks", Sources: []sipacl.AddressSource{trunks}},
 		},
 		Groups: groupTables(db),
-		Rules:  ruleSets(rules),
+		Rules:  sets,
 		Logger: log,
 	})
 }
