@@ -12,6 +12,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/sipacl/sipacl/internal/hosts"
 )
 
 // Resolver looks names up. *net.Resolver is one.
@@ -103,7 +105,7 @@ func (n *names) resolve(ctx context.Context, rows iter.Seq2[AddressRow, error]) 
 			if !yield(r, err) {
 				return
 			}
-			name, ok := hostName(r.Host)
+			name, ok := hosts.Name(r.Host)
 			if err != nil || !ok {
 				continue
 			}

@@ -308,7 +308,7 @@ func TestAnswersOutliveFailedLoads(t *testing.T) {
 func TestMaxShrinkCountsRowsNotAddresses(t *testing.T) {
 	src, b := new(changing), &book{addrs: map[string][]string{"gw.example.com": {"192.0.2.1", "192.0.2.2", "192.0.2.3", "192.0.2.4"}}}
 	name := AddressRow{Group: 1, Host: "gw.example.com"}
-	src.set(append(hosts(3), name)...)
+	src.set(append(hostRows(3), name)...)
 	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	perm, err := Open(t.Context(), Config{Clock: func() time.Time { return now }, Partitions: []PartitionConfig{{
 		Sources: []AddressSource{src}, Resolve: &ResolveConfig{Resolver: b},

@@ -1,8 +1,9 @@
 // Package hosts reads a host in every spelling that some resolver understands.
 //
-// 012.0.0.1 is 10.0.0.1 for inet_aton(3) and 12.0.0.1 for Kamailio, and to a
-// strict reader it is no address. Who asks here gets every address that a text
-// may be read as, and learns whether it is spelled as it should be.
+// 012.0.0.1 is 10.0.0.1 for inet_aton(3) and 12.0.0.1 for Kamailio, and a
+// strict reader takes it for no address. The functions here return every
+// address that a text may be read as, and say whether its spelling is the
+// canonical one.
 package hosts
 
 import (
@@ -59,7 +60,7 @@ func ReadValue(dst []netip.Addr, host string) ([]netip.Addr, Kind) {
 // CutPort returns the host of host, host:port and host~port~protocol. A text of
 // another form is returned whole: no reader takes it for a host.
 func CutPort(s string) string {
-	if host, rest, ok := strings.Cut(s, "~"); ok && !strings.ContainsFunc(rest, func(r rune) bool { return r != '~' && (r > 'z' || !alphanumeric(byte(r))) }) {
+	if host, rest, ok := strings.Cut(s, "~"); ok && isPortAndProto(rest) {
 		return host
 	}
 	i := strings.LastIndexByte(s, ':')
@@ -70,6 +71,16 @@ func CutPort(s string) string {
 		return host
 	}
 	return s
+}
+
+// isPortAndProto reports whether s is what stands behind a host and "~".
+func isPortAndProto(s string) bool {
+	for i := range len(s) {
+		if !alphanumeric(s[i]) && s[i] != '~' {
+			return false
+		}
+	}
+	return true
 }
 
 // Name returns the form of a host name that is compared: in lower case,

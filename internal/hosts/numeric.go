@@ -113,7 +113,8 @@ func appendJoined(dst []netip.Addr, groups []string) []netip.Addr {
 	return dst
 }
 
-// appendSix reads IPv6 without brackets. Digits at the end may be a port.
+// appendSix reads IPv6 without brackets. Digits at the end may be a port, and
+// an IPv4 tail may be an address of its own.
 func appendSix(dst []netip.Addr, s string) []netip.Addr {
 	dst = appendOneSix(dst, s)
 	if i := strings.LastIndexByte(s, ':'); i >= 0 && strings.Trim(s[i+1:], "0123456789") == "" {
@@ -123,11 +124,17 @@ func appendSix(dst []netip.Addr, s string) []netip.Addr {
 }
 
 func appendOneSix(dst []netip.Addr, s string) []netip.Addr {
-	if strings.IndexByte(s, ':') < 0 {
+	i, before := strings.LastIndexByte(s, ':'), len(dst)
+	if i < 0 {
 		return dst
 	}
 	if a, err := netip.ParseAddr(s); err == nil {
-		return append(dst, a)
+		dst = append(dst, a)
+	} else {
+		dst = appendLooseSix(dst, s, false)
 	}
-	return appendLooseSix(dst, s, false)
+	if tail := s[i+1:]; len(dst) > before && strings.IndexByte(tail, '.') >= 0 {
+		dst = appendNumeric(dst, tail, false)
+	}
+	return dst
 }
