@@ -189,7 +189,7 @@ func loadACLSet(ctx context.Context, old *ACLSet, sources []ACLSource) (loaded, 
 		return loaded{}, err
 	}
 	l := b.set.changes(old)
-	l.gen, l.content, l.skipped, l.warnings = b.set, b.set.content(), b.skipped, b.warnings
+	l.gen, l.content, l.places, l.skipped, l.warnings = b.set, b.set.content(), b.set.places(), b.skipped, b.warnings
 	return l, nil
 }
 
@@ -229,6 +229,19 @@ func (s *ACLSet) content() (c content) {
 		}
 	}
 	return c
+}
+
+// places counts the rules by the file or table they stand in, and by their ACL:
+// one that is left without rules would let everybody pass.
+func (s *ACLSet) places() map[string]int {
+	places := map[string]int{}
+	for a := range s.All() {
+		places["ACL "+a.name] += len(a.rules)
+		for _, r := range a.rules {
+			places[r.Origin.Name]++
+		}
+	}
+	return places
 }
 
 // bare yields the rules without their origin.

@@ -166,12 +166,22 @@ type ACLList struct {
 	trace *tracer // of a copy that was made to trace
 }
 
-// Names yields the names of the list in order.
-func (l *ACLList) Names() iter.Seq[string] {
-	if l == nil {
-		return slices.Values([]string(nil))
+// ACLs yields what an address must pass, in order, by name: the list's own
+// rules as an ACL without a name, if it has any, then the named ACLs. They are
+// of one generation, the one in service if the list follows reloads. A name that
+// this generation does not define comes with a nil ACL, which refuses.
+func (l *ACLList) ACLs() iter.Seq2[string, *ACL] {
+	return func(yield func(string, *ACL) bool) {
+		if l == nil || l.base != nil && !yield("", l.base) {
+			return
+		}
+		set := l.set(nil)
+		for i, name := range l.names {
+			if !yield(name, l.named(set, i)) {
+				return
+			}
+		}
 	}
-	return slices.Values(l.names)
 }
 
 // Uses tells whether one of these names is in the list: whether a reload that

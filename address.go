@@ -209,9 +209,9 @@ type Query struct {
 	Any     Any
 }
 
-// Query asks whether s is in group. A pattern is compared with the empty text
+// query asks whether s is in group. A pattern is compared with the empty text
 // until the caller sets Subject.
-func (s Source) Query(group GroupID) Query {
+func (s Source) query(group GroupID) Query {
 	return Query{Group: group, Addr: s.Addr, Port: s.Port, Proto: s.Proto}
 }
 

@@ -98,7 +98,7 @@ func TestSourceFromAddr(t *testing.T) {
 
 // requestFrom makes a request as if it had been read from a socket.
 func requestFrom(source, transport string) *sip.Request {
-	req := sip.NewRequest(sip.OPTIONS, sip.Uri{Scheme: "sip", Host: "example.com"})
+	req := mustRequest("OPTIONS", "")
 	req.SetSource(source)
 	req.SetTransport(transport)
 	return req

@@ -14,11 +14,11 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/sipacl/sipacl/internal/ere"
-	"github.com/sipacl/sipacl/internal/workload"
+	"github.com/sipacl/sipacl/internal/tests/workload"
 )
 
 // The benchmarks ask what a server asks, on the tables and streams of
-// internal/workload, and name what they vary so that benchstat can compare:
+// internal/tests/workload, and name what they vary so that benchstat can compare:
 //
 //	go test -run '^$' -bench . -count 10 . | tee new.txt
 //	benchstat -col /impl new.txt

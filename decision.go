@@ -33,6 +33,7 @@ const (
 	CauseNotLoaded              // refused: no generation was ever loaded
 	CauseMalformed              // refused: what is needed to decide is absent or not valid
 	CauseNoSource               // refused: the request did not come from a socket
+	CauseWire                   // refused: another SIP stack would read another message; Info names the rule that it breaks
 
 	CauseAddress   // allowed: a row of an address table matches
 	CauseNoAddress // refused: no row matches
@@ -66,6 +67,7 @@ var causeTexts = [...]string{
 	CauseNotLoaded:    "never loaded",
 	CauseMalformed:    "malformed",
 	CauseNoSource:     "no network source",
+	CauseWire:         "message not well formed",
 	CauseAddress:      "address matches",
 	CauseNoAddress:    "no address matches",
 	CauseNoRules:      "no rules: control is off",

@@ -8,15 +8,16 @@ import (
 
 	"github.com/sipacl/sipacl/internal/ere"
 	"github.com/sipacl/sipacl/internal/ruleengine"
+	"github.com/sipacl/sipacl/internal/tests/vectors"
 )
 
 // recordedTexts gives the distinct texts of fields of the lines of a file, in
 // order.
 func recordedTexts(t *testing.T, file string, fields ...string) (texts []string) {
 	seen := map[string]bool{}
-	for line := range jsonLines(t, "testdata/vectors/"+file+".jsonl.gz") {
+	for line := range vectors.Lines(t, "testdata/vectors/"+file+".jsonl.gz") {
 		q := map[string]any{}
-		decode(t, line, &q)
+		vectors.Decode(t, line, &q)
 		for _, f := range fields {
 			if s, ok := q[f].(string); ok && !seen[s] {
 				seen[s] = true
@@ -86,7 +87,7 @@ func TestRecordedRuleFilesThroughEngine(t *testing.T) {
 			slow := linear{f.rules, compiler{}}
 			for i := range 60 {
 				l, r := subjects[(n*17+i*7)%len(subjects)], subjects[(n*5+i*13)%len(subjects)]
-				left, right := texts{l, canonicalText(l, false)}, texts{r, canonicalText(r, i%2 == 0)}
+				left, right := texts{plain: l, canonical: canonicalText(l, false)}, texts{plain: r, canonical: canonicalText(r, i%2 == 0)}
 				got, gl, gr := f.search.find(left, right)
 				want, wl, wr := slow.find(left, right)
 				require.Equal(t, []any{want, wl, wr}, []any{got, gl, gr}, "%s\n%q %q", text, l, r)

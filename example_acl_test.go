@@ -36,12 +36,7 @@ func loadACLs(files fstest.MapFS) sipacl.ACLs {
 }
 
 // A packet or request from 192.0.2.1 port 5060.
-func packetFrom(addr string) sipacl.Request {
-	req := sip.NewRequest(sip.INVITE, sip.Uri{Scheme: "sip", User: "bob", Host: "example.com"})
-	req.SetSource(addr)
-	req.SetTransport("UDP")
-	return sipacl.RequestOf(req, nil)
-}
+func packetFrom(addr string) sipacl.Request { return received(addr) }
 
 func ExampleACLSet_Bind() {
 	acls := loadACLs(aclFiles())
@@ -198,22 +193,6 @@ func ExampleACLList_Tracing() {
 	//   + acl.conf:6:8 office: permit 192.0.2.0/24 ~ "192.0.2.66": overruled by a later rule
 	//   - acl.conf:6:21 office: permit 2001:db8::/32 ~ "192.0.2.66": other address family
 	//   + acl.conf:7:6 office: deny 192.0.2.66/32 ~ "192.0.2.66": decides
-}
-
-func ExampleACLSet_ShowACL() {
-	set := loadACLs(aclFiles()).Current()
-	fmt.Print(set.Show(), set.ShowACL("trunks"))
-	// Output:
-	// acl
-	// ---
-	// office
-	// trunks
-	//
-	// ACL: trunks
-	// ---------------------------------------------
-	//   0:  deny - 0.0.0.0/0.0.0.0
-	//   1:  deny - ::/::
-	//   2: allow - 198.51.100.0/255.255.255.0
 }
 
 func ExampleParseACLRules() {

@@ -25,10 +25,11 @@ func offices() sipacl.Partition {
 
 // received is a request as a Guard makes it of what sipgo hands a handler.
 func received(from string) sipacl.Request {
-	req := sip.NewRequest(sip.OPTIONS, sip.Uri{Scheme: "sip", Host: "example.com"})
-	req.SetSource(from)
-	req.SetTransport("UDP")
-	return sipacl.RequestOf(req, nil)
+	r := request("OPTIONS sip:example.com SIP/2.0\r\n" +
+		"Via: SIP/2.0/UDP 192.0.2.1;branch=z9hG4bK1\r\nFrom: <sip:alice@example.com>;tag=1\r\nTo: <sip:example.com>\r\n" +
+		"Call-ID: 1\r\nCSeq: 1 OPTIONS\r\n\r\n")
+	r.SetSource(from)
+	return sipacl.RequestOf(r.Request, nil)
 }
 
 func Example() {
@@ -191,7 +192,7 @@ func ExampleAllowed() {
 	closed = true
 	fmt.Println(check(received("203.0.113.9:5060")))
 	// Output:
-	// 203.0.113.9:5060 udp allowed: own check 203.0.113.0/24 group 200 "open"
+	// 203.0.113.9:5060 udp allowed: own check 203.0.113.0/24 group 200 "OfficeSubnet"
 	// 203.0.113.9:5060 udp refused: own check "after hours"
 }
 

@@ -95,12 +95,18 @@ func (u VerifiedUser) User() User { return u.user }
 
 // Verified returns the user of digest credentials. Call it only after the
 // response was found correct: the originals believed a user after a wrong
-// password. The domain is what stands after the @ of the user name, if there
-// is one, else the realm.
-func Verified(username, realm string) (VerifiedUser, error) {
+// password.
+//
+// The domain is the realm. A user name with an @ may name the realm itself, or
+// one of domains, which a server lists that keeps the users of several under
+// one realm; any other is an error, because the client chose it.
+func Verified(username, realm string, domains ...string) (VerifiedUser, error) {
 	u := User{username, realm}
 	if i := strings.LastIndexByte(username, '@'); i >= 0 {
 		u = User{username[:i], username[i+1:]}
+		if u.Domain != realm && !slices.Contains(domains, u.Domain) {
+			return VerifiedUser{}, fmt.Errorf("sipacl: user %q: want a domain of the realm %q", shorten(username), shorten(realm))
+		}
 	}
 	if err := u.check(); err != nil {
 		return VerifiedUser{}, fmt.Errorf("sipacl: user %q: %w", shorten(username), err)
@@ -488,7 +494,7 @@ func loadGroups(ctx context.Context, old *GroupTable, cfg GroupConfig) (loaded, 
 	if err := errors.Join(errs...); err != nil {
 		return loaded{}, err
 	}
-	l := loaded{gen: t, content: b.content, entries: t.entries(), skipped: append(skipped, more...), warnings: b.warnings}
+	l := loaded{gen: t, content: b.content, entries: t.entries(), places: b.places(), skipped: append(skipped, more...), warnings: b.warnings}
 	l.added, l.removed = t.diff(old)
 	return l, nil
 }
@@ -534,6 +540,7 @@ type groupBuilder struct {
 	members  memberset.Builder
 	engine   *engineBuilder
 	tags     map[Origin]uint32 // of table.origins
+	rows     []int             // members by tag
 	content  content
 	warnings []string
 }
@@ -564,8 +571,22 @@ func (b *groupBuilder) tag(o Origin) uint32 {
 		tag = uint32(len(b.table.origins))
 		b.tags[o] = tag
 		b.table.origins = append(b.table.origins, o)
+		b.rows = append(b.rows, 0)
 	}
+	b.rows[tag]++
 	return tag
+}
+
+// places counts the rows by the name of where they stand.
+func (b *groupBuilder) places() map[string]int {
+	places := map[string]int{}
+	for tag, n := range b.rows {
+		places[b.table.origins[tag].Name] += n
+	}
+	for _, c := range b.table.classes {
+		places[c.origin.Name]++
+	}
+	return places
 }
 
 // check says what is wrong with the row.

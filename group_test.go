@@ -15,7 +15,7 @@ import (
 	"github.com/emiago/sipgo/sip"
 	"github.com/stretchr/testify/require"
 
-	"github.com/sipacl/sipacl/internal/fakedb"
+	"github.com/sipacl/sipacl/internal/tests/fakedb"
 )
 
 var (
@@ -62,18 +62,31 @@ func TestUserOf(t *testing.T) {
 func TestVerified(t *testing.T) {
 	for _, c := range []struct {
 		username, realm string
+		domains         []string
 		want            User
 	}{
-		{"alice", "example.com", User{"alice", "example.com"}},
-		{"alice@example.org", "example.com", User{"alice", "example.org"}},
-		{"a@b@example.org", "example.com", User{"a@b", "example.org"}},
+		{"alice", "example.com", nil, User{"alice", "example.com"}},
+		{"alice@example.com", "example.com", nil, User{"alice", "example.com"}},
+		{"alice@example.org", "example.com", []string{"example.net", "example.org"}, User{"alice", "example.org"}},
+		{"a@b@example.com", "example.com", nil, User{"a@b", "example.com"}},
 	} {
-		u, err := Verified(c.username, c.realm)
+		u, err := Verified(c.username, c.realm, c.domains...)
 		require.NoError(t, err)
 		require.Equal(t, c.want, u.User())
 	}
 	for _, username := range []string{"", "@example.com", "a\x00", strings.Repeat("a", 1020)} {
 		_, err := Verified(username, "example.com")
+		require.Error(t, err, username)
+	}
+}
+
+// The client chooses its user name: it is in no domain that the caller did not
+// name.
+func TestAUserNameDoesNotChooseItsDomain(t *testing.T) {
+	for _, username := range []string{"alice@evil.example", "alice@", "alice@example.com.evil.example", "a@example.com@evil.example", "alice@EXAMPLE.com"} {
+		_, err := Verified(username, "example.com")
+		require.ErrorContains(t, err, "want a domain of the realm", username)
+		_, err = Verified(username, "example.com", "other.example")
 		require.Error(t, err, username)
 	}
 }

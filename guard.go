@@ -11,9 +11,12 @@ import (
 	"net/netip"
 	"slices"
 	"strconv"
+	"sync"
 
 	"github.com/emiago/sipgo"
 	"github.com/emiago/sipgo/sip"
+
+	"github.com/sipacl/sipacl/internal/gate"
 )
 
 // Check decides one request. Every function and method of this package with
@@ -21,8 +24,8 @@ import (
 type Check = func(r Request) Decision
 
 // AllOf allows what every check allows. It gives the first refusal, or else
-// the last decision with the address row (Group, Prefix, Info) that an earlier
-// check found, if the last has none: the handler learns who was let in.
+// the last decision with the address row (Group, Prefix, Info) that the last
+// address check found: the handler learns who was let in.
 // Without checks, and where one is nil, it refuses.
 func AllOf(checks ...Check) Check {
 	checks = slices.Clone(checks)
@@ -63,14 +66,10 @@ func (m *addressMatch) keep(d *Decision) {
 	}
 }
 
-// give completes a decision that names no address row.
+// give has a decision name the row: handlers bill by it.
 func (m *addressMatch) give(d *Decision) {
-	if !m.found || !d.Allowed || d.Cause == CauseAddress || d.Prefix.IsValid() {
-		return
-	}
-	d.Group, d.Prefix = m.group, m.prefix
-	if d.Info == "" {
-		d.Info = m.info
+	if m.found && d.Allowed && d.Cause != CauseAddress {
+		d.Group, d.Prefix, d.Info = m.group, m.prefix, m.info
 	}
 }
 
@@ -131,6 +130,18 @@ type GuardConfig struct {
 
 	// Permissions, if set, has all checks about one request read one snapshot.
 	Permissions *Permissions
+
+	// AcceptMalformed lets through messages that other SIP stacks read
+	// otherwise than sipgo, or that sipgo would not forward as it read them.
+	// What checks decide about such a message may not be what the next hop
+	// does. Handlers, Filter and PacketConn refuse them by default, with
+	// CauseWire, before any check.
+	AcceptMalformed bool
+
+	// CloseRemoved has Listener close the open connections whose source Peers
+	// no longer allows, after each reload of Permissions, on the goroutine
+	// that reloaded. It needs Permissions.
+	CloseRemoved bool
 }
 
 // Event is one decision of a [Guard]. Fields may be added.
@@ -198,9 +209,29 @@ func (g *Guard) Decide(r Request) Decision {
 		return Decision{Source: r.Source}
 	}
 	g.pin(&r)
-	d := r.ask(g.cfg.Check)
+	var d Decision
+	if g.wellFormed(&r, &d) {
+		d = r.ask(g.cfg.Check)
+	}
 	g.observe(GateHandler, &r, &d)
 	return d
+}
+
+// wellFormed reports whether every stack reads the same in the message of r,
+// and what sipgo forwards is what it read. If not, d is the refusal.
+func (g *Guard) wellFormed(r *Request, d *Decision) bool {
+	if g.cfg.AcceptMalformed || r.Request == nil {
+		return true
+	}
+	return passes(gate.Request(r.Request), r, d)
+}
+
+func passes(rule gate.Rule, r *Request, d *Decision) bool {
+	if rule == gate.WellFormed {
+		return true
+	}
+	d.Source, d.Cause, d.Info = r.Source, CauseWire, rule.String()
+	return false
 }
 
 // pin notes which snapshot the checks about r read.
@@ -247,10 +278,10 @@ func (g *Guard) decide(req *sip.Request, tx sip.ServerTransaction, r *Request, d
 	}
 	r.join(req, tx)
 	g.pin(r)
-	if g.cfg.Check != nil {
-		*d = g.cfg.Check(*r)
-	} else {
-		d.Source = r.Source
+	if d.Source = r.Source; g.wellFormed(r, d) && g.cfg.Check != nil {
+		if *d = g.cfg.Check(*r); !d.Source.Addr.IsValid() {
+			d.Source = r.Source
+		}
 	}
 	g.observe(GateHandler, r, d)
 	if !d.Allowed && r.method() != sip.ACK {
@@ -277,27 +308,34 @@ func (g *Guard) Handle(next Handler) sipgo.RequestHandler {
 
 var errRefused = errors.New("sipacl: source refused")
 
-// Filter drops what Peers refuses before it is parsed. Give it to
-// sip.WithTransportLayerReadFilter.
+// Filter drops what Peers refuses, and messages that are not well formed,
+// before they are parsed. Give it to sip.WithTransportLayerReadFilter. Bytes of
+// TCP and TLS may be half a message: there handlers look at what came of them.
 //
 // On a datagram transport the bytes vanish; the filter never returns an error
 // there, because sipgo ends the listener on one. On a stream transport it
 // does, which closes that connection.
 func (g *Guard) Filter() sip.TransportReadFilter {
 	return func(info sip.TransportReadProps, data []byte) ([]byte, error) {
-		if g.peer(GateBytes, info.RemoteAddr, info.LocalAddr, info.Transport) {
-			return data, nil
+		p, _ := ParseProto(info.Transport)
+		stream := p == ProtoTCP || p == ProtoTLS
+		message := data
+		if stream {
+			message = nil // or a part of one
 		}
-		switch p, _ := ParseProto(info.Transport); p {
-		case ProtoTCP, ProtoTLS, ProtoWS, ProtoWSS:
+		switch {
+		case g.peer(GateBytes, info.RemoteAddr, info.LocalAddr, info.Transport, message):
+			return data, nil
+		case stream, p == ProtoWS, p == ProtoWSS:
 			return nil, errRefused
 		}
 		return nil, nil
 	}
 }
 
-// peer decides about the far end of a socket.
-func (g *Guard) peer(gate Gate, remote, local net.Addr, transport string) bool {
+// peer decides about the far end of a socket, and about the bytes of a message
+// from it, if there are any.
+func (g *Guard) peer(at Gate, remote, local net.Addr, transport string, message []byte) bool {
 	if g == nil {
 		return false
 	}
@@ -314,7 +352,13 @@ func (g *Guard) peer(gate Gate, remote, local net.Addr, transport string) bool {
 		g.pin(&r)
 		d = g.cfg.Peers(r)
 	}
-	g.observe(gate, &r, &d)
+	if d.Allowed && !g.cfg.AcceptMalformed {
+		if rule := gate.Bytes(message); rule != gate.WellFormed {
+			d = Decision{}
+			passes(rule, &r, &d)
+		}
+	}
+	g.observe(at, &r, &d)
 	return d.Allowed
 }
 
@@ -326,7 +370,7 @@ func (g *Guard) peer(gate Gate, remote, local net.Addr, transport string) bool {
 func (g *Guard) Listener(l net.Listener, transport string) net.Listener {
 	switch p, _ := ParseProto(transport); p {
 	case ProtoTCP, ProtoTLS, ProtoWS, ProtoWSS:
-		return &listener{l, g, transport}
+		return newListener(l, g, transport)
 	}
 	panic(fmt.Sprintf("sipacl: listener of transport %q: want tcp, tls, ws or wss", transport))
 }
@@ -335,6 +379,30 @@ type listener struct {
 	net.Listener
 	guard     *Guard
 	transport string
+
+	// For CloseRemoved.
+	mu     sync.Mutex
+	open   map[*openConn]struct{} // nil without CloseRemoved
+	closed bool
+	stop   func() // ends the calls of closeRemoved
+}
+
+// openConn is a connection that a listener may close.
+type openConn struct {
+	net.Conn
+	from *listener
+}
+
+func newListener(l net.Listener, g *Guard, transport string) *listener {
+	n := &listener{Listener: l, guard: g, transport: transport}
+	if g != nil && g.cfg.CloseRemoved {
+		if g.cfg.Permissions == nil {
+			panic("sipacl: listener with CloseRemoved: want Permissions, or it would never close a connection")
+		}
+		n.open = map[*openConn]struct{}{}
+		n.stop = g.cfg.Permissions.OnReload(func(ReloadReport) { n.closeRemoved() })
+	}
+	return n
 }
 
 // Accept returns the next connection from a source that is allowed.
@@ -344,8 +412,8 @@ func (l *listener) Accept() (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		if l.guard.peer(GateConn, c.RemoteAddr(), c.LocalAddr(), l.transport) {
-			return c, nil
+		if l.admits(c) {
+			return l.kept(c), nil
 		}
 		if t, ok := c.(*net.TCPConn); ok {
 			_ = t.SetLinger(0) // a scanner leaves no TIME_WAIT behind
@@ -354,8 +422,64 @@ func (l *listener) Accept() (net.Conn, error) {
 	}
 }
 
+func (l *listener) admits(c net.Conn) bool {
+	return l.guard.peer(GateConn, c.RemoteAddr(), c.LocalAddr(), l.transport, nil)
+}
+
+// kept is c, noted if it may have to be closed.
+func (l *listener) kept(c net.Conn) net.Conn {
+	if l.open == nil {
+		return c
+	}
+	k := &openConn{c, l}
+	l.mu.Lock()
+	l.open[k] = struct{}{}
+	l.mu.Unlock()
+	if !l.admits(c) { // a reload came between
+		_ = k.Close()
+	}
+	return k
+}
+
+// closeRemoved closes the connections that Peers no longer allows.
+func (l *listener) closeRemoved() {
+	l.mu.Lock()
+	all := slices.Collect(maps.Keys(l.open))
+	l.mu.Unlock()
+	for _, c := range all {
+		if !l.admits(c) {
+			_ = c.Close()
+		}
+	}
+}
+
+// Close closes the listener. Connections stay open, and are watched until the
+// last of them is closed.
+func (l *listener) Close() error {
+	l.forget(nil)
+	return l.Listener.Close()
+}
+
+// Close closes the connection.
+func (c *openConn) Close() error {
+	c.from.forget(c)
+	return c.Conn.Close()
+}
+
+// forget drops a connection, or with nil the listener itself.
+func (l *listener) forget(c *openConn) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.open, c)
+	l.closed = l.closed || c == nil
+	if l.closed && len(l.open) == 0 && l.stop != nil {
+		l.stop()
+		l.stop = nil
+	}
+}
+
 // PacketConn returns a packet connection that skips datagrams that Peers
-// refuses. It works with every SIP stack.
+// refuses, and messages that are not well formed. It works with every SIP stack.
 func (g *Guard) PacketConn(c net.PacketConn) net.PacketConn { return &packetConn{c, g} }
 
 type packetConn struct {
@@ -367,7 +491,7 @@ type packetConn struct {
 func (c *packetConn) ReadFrom(p []byte) (int, net.Addr, error) {
 	for {
 		n, addr, err := c.PacketConn.ReadFrom(p)
-		if err != nil || c.guard.peer(GateBytes, addr, c.LocalAddr(), "udp") {
+		if err != nil || c.guard.peer(GateBytes, addr, c.LocalAddr(), "udp", p[:n]) {
 			return n, addr, err
 		}
 	}

@@ -208,8 +208,8 @@ type client struct {
 	transport string
 }
 
-// dial connects from an address and makes the handshakes of the transport.
-func dial(t testing.TB, transport, from, to string) *client {
+// connect dials from an address and makes the handshakes of the transport.
+func connect(t testing.TB, transport, from, to string) *client {
 	c, err := tryDial(transport, from, to)
 	require.NoError(t, err, "%s from %s", transport, from)
 	t.Cleanup(func() { c.Close() })
@@ -402,11 +402,11 @@ func overall(t *testing.T, transports []string, f func(t *testing.T, transport s
 func TestGuardLetsFriendsThroughAndAnswersStrangersOnce(t *testing.T) {
 	overall(t, transports, func(t *testing.T, transport string) {
 		p := serve(t, transport, gates{guard: NewGuard(GuardConfig{Check: friends().Sources(200), Reject: RespondOnce(403, "Forbidden")}).Wrap})
-		good := dial(t, transport, friend, p.addr)
+		good := connect(t, transport, friend, p.addr)
 		require.Equal(t, "SIP/2.0 200 OK", firstLine(good.ask(t, sipRequest("OPTIONS", transport))))
 		p.handled(t, "OPTIONS")
 
-		bad := dial(t, transport, stranger, p.addr)
+		bad := connect(t, transport, stranger, p.addr)
 		invite := sipRequest("INVITE", transport)
 		bad.send(invite)
 		first := bad.answer(t)
@@ -427,7 +427,7 @@ func TestGuardLetsFriendsThroughAndAnswersStrangersOnce(t *testing.T) {
 func TestDropAnswersNothing(t *testing.T) {
 	overall(t, transports, func(t *testing.T, transport string) {
 		p := serve(t, transport, gates{guard: NewGuard(GuardConfig{Check: friends().Sources(200), Reject: Drop()}).Wrap})
-		bad := dial(t, transport, stranger, p.addr)
+		bad := connect(t, transport, stranger, p.addr)
 		invite := sipRequest("INVITE", transport)
 		for _, m := range []string{invite, ackOf(invite), sipRequest("OPTIONS", transport), sipRequest("FROBNICATE", transport)} {
 			bad.send(m)
@@ -440,7 +440,7 @@ func TestDropAnswersNothing(t *testing.T) {
 func TestRespondRepeatsUntilAckOverUDP(t *testing.T) {
 	t.Parallel()
 	p := serve(t, "udp", gates{guard: NewGuard(GuardConfig{Reject: Respond(403, "Forbidden")}).Wrap})
-	c := dial(t, "udp", stranger, p.addr)
+	c := connect(t, "udp", stranger, p.addr)
 	invite := sipRequest("INVITE", "udp")
 	c.send(invite)
 	first := c.answer(t)
@@ -454,7 +454,7 @@ func TestRespondRepeatsUntilAckOverUDP(t *testing.T) {
 func TestRespondOverStreamsIsOneAnswerAndAckIsAbsorbed(t *testing.T) {
 	overall(t, streams, func(t *testing.T, transport string) {
 		p := serve(t, transport, gates{guard: NewGuard(GuardConfig{Check: friends().Sources(200), Reject: Respond(480, "Gone")}).Wrap})
-		c := dial(t, transport, stranger, p.addr)
+		c := connect(t, transport, stranger, p.addr)
 		invite := sipRequest("INVITE", transport)
 		c.send(invite)
 		require.Equal(t, "SIP/2.0 480 Gone", firstLine(c.answer(t)))
@@ -471,7 +471,7 @@ func TestGuardCoversEveryMethod(t *testing.T) {
 		Check:   friends().Sources(200),
 		Observe: func(Event) { asked.Add(1) },
 	}).Wrap})
-	c := dial(t, "tcp", stranger, p.addr)
+	c := connect(t, "tcp", stranger, p.addr)
 	for i, m := range []string{"OPTIONS", "BYE", "REGISTER", "CANCEL", "MESSAGE", "SUBSCRIBE", "FROBNICATE", "INVITE"} {
 		c.send(sipRequest(m, "tcp"))
 		require.Equal(t, "SIP/2.0 403 Forbidden", firstLine(c.answer(t)), m)
@@ -492,7 +492,7 @@ func TestRequestWithoutFromToAndCallIDDoesNotPanic(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			overall(t, []string{"udp", "tcp"}, func(t *testing.T, transport string) {
 				p := serve(t, transport, gates{guard: NewGuard(GuardConfig{Check: friends().Sources(200), Reject: reject}).Wrap})
-				bad := dial(t, transport, stranger, p.addr)
+				bad := connect(t, transport, stranger, p.addr)
 				for _, m := range []string{"OPTIONS", "REGISTER", "ACK"} {
 					bad.send(bareRequest(m, transport) + "Content-Length: 0\r\n\r\n")
 					p.handled(t, m)
@@ -517,7 +517,7 @@ func TestSourceIsTheSocket(t *testing.T) {
 				p := serve(t, transport, gates{listen: test.listen})
 				_, port, err := net.SplitHostPort(p.addr)
 				require.NoError(t, err)
-				c := dial(t, transport, test.from, net.JoinHostPort(test.to, port))
+				c := connect(t, transport, test.from, net.JoinHostPort(test.to, port))
 				c.ask(t, sipRequest("OPTIONS", transport))
 
 				req := <-p.seen
@@ -558,7 +558,7 @@ func TestRequestWithoutASocketHasNoSource(t *testing.T) {
 func TestReadFilterDropsDatagramsAndTheListenerLivesOn(t *testing.T) {
 	t.Parallel()
 	p := serve(t, "udp", gates{filter: peers(friends().Sources(200)).Filter()})
-	bad, good := dial(t, "udp", stranger, p.addr), dial(t, "udp", friend, p.addr)
+	bad, good := connect(t, "udp", stranger, p.addr), connect(t, "udp", friend, p.addr)
 	for range 3 {
 		// Without a filter the first would provoke a 400, the second a 200.
 		bad.send(strings.Replace(sipRequest("OPTIONS", "udp"), "CSeq: 1 OPTIONS\r\n", "", 1))
@@ -577,7 +577,7 @@ func TestReadFilterDropsDatagramsAndTheListenerLivesOn(t *testing.T) {
 func TestReadFilterClosesRefusedConnections(t *testing.T) {
 	overall(t, streams, func(t *testing.T, transport string) {
 		p := serve(t, transport, gates{filter: peers(friends().Sources(200)).Filter()})
-		bad, good := dial(t, transport, stranger, p.addr), dial(t, transport, friend, p.addr)
+		bad, good := connect(t, transport, stranger, p.addr), connect(t, transport, friend, p.addr)
 		bad.send(sipRequest("OPTIONS", transport))
 		bad.closed(t)
 		require.Equal(t, "SIP/2.0 200 OK", firstLine(good.ask(t, sipRequest("OPTIONS", transport))))
@@ -611,7 +611,7 @@ func TestListenerClosesBeforeTheHandshake(t *testing.T) {
 	overall(t, streams, func(t *testing.T, transport string) {
 		p := serve(t, transport, gates{listener: peers(friends().Sources(200)).Listener})
 		refused(t, stranger, p.addr)
-		good := dial(t, transport, friend, p.addr)
+		good := connect(t, transport, friend, p.addr)
 		require.Equal(t, "SIP/2.0 200 OK", firstLine(good.ask(t, sipRequest("OPTIONS", transport))))
 	})
 }
@@ -626,7 +626,7 @@ func TestSilentRefusedConnectionDoesNotBlockOthers(t *testing.T) {
 				defer c.Close()
 			}
 		}
-		good := dial(t, transport, friend, p.addr)
+		good := connect(t, transport, friend, p.addr)
 		require.Equal(t, "SIP/2.0 200 OK", firstLine(good.ask(t, sipRequest("OPTIONS", transport))))
 	})
 }
@@ -634,7 +634,7 @@ func TestSilentRefusedConnectionDoesNotBlockOthers(t *testing.T) {
 func TestPacketConnSkipsRefusedDatagrams(t *testing.T) {
 	t.Parallel()
 	p := serve(t, "udp", gates{packetConn: peers(friends().Sources(200)).PacketConn})
-	bad, good := dial(t, "udp", stranger, p.addr), dial(t, "udp", friend, p.addr)
+	bad, good := connect(t, "udp", stranger, p.addr), connect(t, "udp", friend, p.addr)
 	bad.send(sipRequest("OPTIONS", "udp"))
 	bad.send("junk")
 	require.Equal(t, "SIP/2.0 200 OK", firstLine(good.ask(t, sipRequest("OPTIONS", "udp"))))
@@ -646,7 +646,7 @@ func TestWithoutPeersEverythingIsRefused(t *testing.T) {
 	require.NoError(t, err)
 	defer c.Close()
 	gated := NewGuard(GuardConfig{Check: friends().AnySource()}).PacketConn(c)
-	dial(t, "udp", friend, c.LocalAddr().String()).send("x")
+	connect(t, "udp", friend, c.LocalAddr().String()).send("x")
 	require.NoError(t, gated.SetReadDeadline(time.Now().Add(50*time.Millisecond)))
 	_, _, err = gated.ReadFrom(make([]byte, 10))
 	require.ErrorIs(t, err, os.ErrDeadlineExceeded)
@@ -682,7 +682,7 @@ func TestGuardBehindListenAndServe(t *testing.T) {
 	ended := make(chan error)
 	go func() { ended <- s.ListenAndServe(ctx, "udp", "127.0.0.1:0") }()
 	addr := <-ready
-	good, bad := dial(t, "udp", friend, addr), dial(t, "udp", stranger, addr)
+	good, bad := connect(t, "udp", friend, addr), connect(t, "udp", stranger, addr)
 	require.Equal(t, "SIP/2.0 200 OK", firstLine(good.ask(t, sipRequest("OPTIONS", "udp"))))
 	require.Equal(t, "SIP/2.0 403 Forbidden", firstLine(bad.ask(t, sipRequest("OPTIONS", "udp"))))
 	cancel()
@@ -694,7 +694,7 @@ func TestZeroGuardRefuses(t *testing.T) {
 	next := func(*sip.Request, sip.ServerTransaction) { called = true }
 	var heard []Decision
 	g := NewGuard(GuardConfig{Reject: func(_ Request, _ sip.ServerTransaction, d Decision) { heard = append(heard, d) }})
-	g.Wrap(next)(sip.NewRequest(sip.INVITE, sip.Uri{Host: "example.com"}), nil)
+	g.Wrap(next)(mustRequest("INVITE", ""), nil)
 	require.False(t, called)
 	require.Equal(t, []Decision{{}}, heard)
 }

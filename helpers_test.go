@@ -83,3 +83,18 @@ func traced(ask func(*Trace)) (t Trace) {
 	ask(&t)
 	return t
 }
+
+// loadErrors are the LoadErrors among the errors joined in err.
+func loadErrors(err error) (found []*LoadError) {
+	switch e := err.(type) {
+	case *LoadError:
+		return []*LoadError{e}
+	case interface{ Unwrap() []error }:
+		for _, e := range e.Unwrap() {
+			found = append(found, loadErrors(e)...)
+		}
+	case interface{ Unwrap() error }:
+		return loadErrors(e.Unwrap())
+	}
+	return found
+}

@@ -109,8 +109,9 @@ type part struct {
 
 	// guarded by Permissions.mu
 	status   Status
-	sum      string // of the generation in service
-	resolved int    // of its entries, those that names brought
+	sum      string         // of the generation in service
+	places   map[string]int // its entries, by where they stand
+	resolved int            // of its entries, those that names brought
 }
 
 // loaded is a generation that is not in service yet, and what there is to say
@@ -119,7 +120,8 @@ type loaded struct {
 	gen      generation
 	content  content
 	entries  int
-	resolved int // entries that names brought, and not rows of a source
+	resolved int            // entries that names brought, and not rows of a source
+	places   map[string]int // entries by Origin.Name: which source, which file
 	names    []NameStatus
 	skipped  []*LoadError
 	warnings []string
@@ -324,7 +326,7 @@ func (p *Permissions) swap(parts []*part, all []loaded, began, now time.Time) []
 		s.Generation++
 		l.gen.number(s.Generation)
 		next.gens[q.index] = l.gen
-		q.sum, q.resolved = l.sum, l.resolved
+		q.sum, q.resolved, q.places = l.sum, l.resolved, l.places
 		s.Entries, s.Skipped, s.Names, s.LoadedAt, s.Digest = l.entries, len(l.skipped), l.names, now, l.content.rows.String()
 		reports[i] = ReloadReport{
 			Part: q.name, Generation: s.Generation, Entries: l.entries, Changed: l.changed,

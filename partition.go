@@ -66,7 +66,7 @@ func (p Partition) CheckSourceAddress(r Request, group GroupID, subject string) 
 	if !r.Source.Addr.IsValid() {
 		return noSource()
 	}
-	q := r.Source.Query(group)
+	q := r.Source.query(group)
 	if q.Subject = subject; subject == "" {
 		q.Any = AnySubject
 	}
@@ -131,7 +131,7 @@ func (g *sourceGroups) check(d *Decision, t *Table, s *Source) {
 		d.Cause = CauseNoAddress
 	}
 	if t != nil && t.trace != nil {
-		q := s.Query(0)
+		q := s.query(0)
 		q.Any = AnyGroup | AnySubject
 		t.explain(q, g.list, d)
 	}

@@ -251,11 +251,11 @@ func (w *walk) params(params sip.HeaderParams, quotes bool) {
 	w.param = outer
 }
 
-// value reads the value of a parameter, as it stands and after each decoding:
-// nobody knows how often the next hop decodes.
+// value reads the value of a parameter, as it stands and after each decoding,
+// of quoted pairs too: nobody knows how often the next hop decodes.
 func (w *walk) value(v string) {
 	for range maxTexts {
-		decoded := hosts.Unescape(v)
+		decoded := hosts.Unescape(strings.ReplaceAll(v, `\`, ""))
 		if decoded == v {
 			w.decoded(v)
 			return

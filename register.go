@@ -26,7 +26,7 @@ func (rs *RuleSet) registerTexts(to string, contacts []string, role uriRole) Dec
 	toURI := parseURI(to)
 	left, ok := rs.source(&toURI)
 	if !ok {
-		return rs.answer(malformed("To", to, ""))
+		return rs.answer(wrongURI("To", to, ""))
 	}
 	if len(contacts) == 1 && contacts[0] == "*" {
 		return rs.answer(rs.alone(left, CauseStar))
@@ -41,7 +41,7 @@ func (rs *RuleSet) registerTexts(to string, contacts []string, role uriRole) Dec
 // alone allows what has no pair to decide, if its To may be asked about.
 func (rs *RuleSet) alone(left texts, cause Cause) Decision {
 	if !left.valid() {
-		return malformed("To", left.plain, "")
+		return wrongURI("To", left.plain, "")
 	}
 	return Decision{Allowed: true, Cause: cause, Left: left.plain}
 }
@@ -69,7 +69,7 @@ func (rs *RuleSet) checkRegister(req *sip.Request, role uriRole) Decision {
 	}
 	left, ok := rs.source(&to.Address)
 	if !ok {
-		return malformed("To", to.Address.String(), "")
+		return wrongURI("To", to.Address.String(), "")
 	}
 	contacts, star, err := Contacts(req)
 	switch {

@@ -27,7 +27,7 @@ func TestNearEndAndTLSOverSockets(t *testing.T) {
 				p := serve(t, transport, gates{listen: listen, guard: guard.Wrap})
 				_, port, err := net.SplitHostPort(p.addr)
 				require.NoError(t, err)
-				c := dial(t, transport, friend, net.JoinHostPort(friend, port))
+				c := connect(t, transport, friend, net.JoinHostPort(friend, port))
 				require.Equal(t, "SIP/2.0 200 OK", firstLine(c.ask(t, sipRequest("OPTIONS", transport))))
 				c.send(sipRequest("ACK", transport))
 				for _, method := range []sip.RequestMethod{sip.OPTIONS, sip.ACK} {
@@ -131,13 +131,15 @@ func TestAllOfSaysWhoWasLetIn(t *testing.T) {
 		Left: "sip:alice@example.com", Right: "sip:bob@example.org",
 	}, d)
 	d = AllOf(trunks.AnySource(), func(Request) Decision { return Allowed("own") })(r)
-	require.Equal(t, "own", d.Info)
+	require.Equal(t, "carrier", d.Info)
 	require.Equal(t, GroupID(7), d.Group)
+	require.Equal(t, CauseCustom, d.Cause)
 	d = AllOf(trunks.AnySource(), func(Request) Decision { return Refused("own") })(r)
 	require.Equal(t, Decision{Cause: CauseCustom, Info: "own", Source: r.Source}, d, "a refusal names what refused")
 	acl := must(must(NewACLs(t.Context(), Rows(ACLRow{Name: "a", Rules: []ACLRule{{Sense: Permit, Prefix: prefix("192.0.2.1/32")}}}))).Follow("a"))
 	d = AllOf(trunks.AnySource(), acl.Check)(r)
-	require.Equal(t, prefix("192.0.2.1/32"), d.Prefix, "the last decision keeps its own")
+	require.Equal(t, prefix("192.0.2.0/24"), d.Prefix, "who was let in, not which list let it pass")
+	require.Equal(t, CausePermit, d.Cause)
 }
 
 // The most useful refusal is the one that names a row or rule.
@@ -213,7 +215,7 @@ func TestListenerOfAWrongTransportPanics(t *testing.T) {
 func TestTheDefaultRefusalIsOneAnswerACopy(t *testing.T) {
 	overall(t, transports, func(t *testing.T, transport string) {
 		p := serve(t, transport, gates{guard: NewGuard(GuardConfig{}).Wrap})
-		c := dial(t, transport, stranger, p.addr)
+		c := connect(t, transport, stranger, p.addr)
 		invite := sipRequest("INVITE", transport)
 		c.send(invite)
 		first := c.answer(t)

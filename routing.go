@@ -41,9 +41,17 @@ type RulesConfig struct {
 	// check_all_branches=0 does.
 	FirstBranchOnly bool
 
+	// Own are the names and addresses of this server, as URIs name it:
+	// "sip.example.com", "192.0.2.1:5060", "[2001:db8::1]"; without a port all
+	// of them. A Route or maddr of a request that is not own is a further
+	// destination and needs to be allowed like the Request-URI. Without Own
+	// every Route and maddr is refused as soon as there is a rule.
+	Own []string
+
 	// AsSent compares texts only as the originals do, ports, parameters and
 	// escapes included where they include them. Rules that end in "$" can be
-	// evaded and forged then; see decision rule-canonical.
+	// evaded and forged then, and Route and maddr are not looked at; see
+	// decisions rule-canonical and rule-nexthop.
 	AsSent bool
 }
 
@@ -68,6 +76,7 @@ type RuleSet struct {
 	allow, deny     ruleFile
 	loaded          bool
 	asSent          bool
+	own             ownHosts
 	firstBranchOnly bool
 	gen             uint64
 	trace           *tracer // of a copy that was made to trace
@@ -190,6 +199,11 @@ func loadRuleSet(cfg RulesConfig, old *RuleSet) (*RuleSet, []error) {
 	}
 	rs := &RuleSet{loaded: true, asSent: cfg.AsSent, firstBranchOnly: cfg.FirstBranchOnly}
 	var errs, more []error
+	own, err := readOwn(cfg.Own)
+	if err != nil {
+		return nil, []error{err}
+	}
+	rs.own = own
 	rs.allow, errs = loadRuleFile(cfg.FS, cfg.AllowFile, old.allow.exists)
 	rs.deny, more = loadRuleFile(cfg.FS, cfg.DenyFile, old.deny.exists)
 	errs = append(errs, more...)
@@ -315,12 +329,13 @@ func (rs *RuleSet) idle() (Decision, bool) {
 	return Decision{}, false
 }
 
-// texts gives both forms of a plain text.
-func (rs *RuleSet) texts(plain string, role uriRole) texts {
+// texts gives the forms of a plain text. lost are the parameters that it has
+// lost; see [lostParams].
+func (rs *RuleSet) texts(plain, lost string, role uriRole) texts {
 	if rs.asSent {
-		return texts{plain, plain}
+		return texts{plain: plain, canonical: plain}
 	}
-	return texts{plain, canonicalText(plain, role == portURI)}
+	return allTexts(plain, lost, role == portURI)
 }
 
 // pair decides one pair.
@@ -331,14 +346,43 @@ func (rs *RuleSet) pair(left, right texts) Decision {
 			Info: "a text is longer than 1024 bytes or not printable ASCII",
 		}
 	}
-	sure := func(t texts) texts { return texts{t.canonical, t.canonical} }
-	if r, l, m := rs.allow.find(sure(left), sure(right), rs.trace); r != nil {
-		return Decision{Allowed: true, Cause: CauseAllowRule, Origin: rs.allow.origin(r), Left: l, Right: m}
+	if left.unread || right.unread {
+		return Decision{
+			Cause: CauseMalformed, Left: shorten(left.plain), Right: shorten(right.plain),
+			Info: "a text hides the number that it dials",
+		}
 	}
-	if r, l, m := rs.deny.find(left, right, rs.trace); r != nil {
-		return Decision{Cause: CauseDenyRule, Origin: rs.deny.origin(r), Left: l, Right: m}
+	if d := rs.allowed(left, right); d.Allowed {
+		return d
+	}
+	for l := range left.each() {
+		for r := range right.each() {
+			if rule, l, m := rs.deny.find(l, r, rs.trace); rule != nil {
+				return Decision{Cause: CauseDenyRule, Origin: rs.deny.origin(rule), Left: l, Right: m}
+			}
+		}
 	}
 	return Decision{Allowed: true, Cause: CauseDefault, Left: left.plain, Right: right.plain}
+}
+
+// allowed is the decision of the allow file: every text must match a rule,
+// whatever the next hop reads. The rule of the canonical texts is named.
+func (rs *RuleSet) allowed(left, right texts) (d Decision) {
+	if len(rs.allow.rules) == 0 {
+		return d
+	}
+	for l := range left.each() {
+		for r := range right.each() {
+			rule, l, m := rs.allow.find(l.sure(), r.sure(), rs.trace)
+			if rule == nil {
+				return Decision{}
+			}
+			if !d.Allowed {
+				d = Decision{Allowed: true, Cause: CauseAllowRule, Origin: rs.allow.origin(rule), Left: l, Right: m}
+			}
+		}
+	}
+	return d
 }
 
 func (f *ruleFile) origin(r *rule) Origin { return Origin{Name: f.name, Line: r.line, Col: r.col} }
@@ -402,7 +446,7 @@ func (rs *RuleSet) Test(left, right string) Decision {
 	if d, ok := rs.idle(); ok {
 		return d
 	}
-	return rs.answer(rs.pair(rs.texts(left, branchURI), rs.texts(right, branchURI)))
+	return rs.answer(rs.pair(rs.texts(left, "", branchURI), rs.texts(right, "", branchURI)))
 }
 
 // Tracing returns rs with every rule that a question looks at recorded in
@@ -439,7 +483,7 @@ func (rs *RuleSet) AllowRouting(from, requestURI string, branches ...string) Dec
 	fromURI, target := parseURI(from), parseURI(requestURI)
 	left, ok := rs.source(&fromURI)
 	if !ok {
-		return rs.answer(malformed("From", from, requestURI))
+		return rs.answer(wrongURI("From", from, requestURI))
 	}
 	var further []sip.Uri
 	for _, b := range branches {
@@ -461,10 +505,10 @@ func (rs *RuleSet) source(uri *sip.Uri) (texts, bool) {
 	if !ok {
 		return texts{}, false
 	}
-	return rs.texts(plain, branchURI), true
+	return rs.texts(plain, "", branchURI), true
 }
 
-func malformed(what, left, right string) Decision {
+func wrongURI(what, left, right string) Decision {
 	return Decision{Cause: CauseMalformed, Left: shorten(left), Right: shorten(right), Info: what + ": no valid URI"}
 }
 
@@ -481,13 +525,25 @@ func (rs *RuleSet) routing(left texts, target *sip.Uri, branches []sip.Uri) (d D
 	return d
 }
 
-// target decides the pair of left and one destination.
+// target decides the pair of left and one destination, and the pairs of where
+// else its URI leads.
 func (rs *RuleSet) target(what string, left texts, uri *sip.Uri, role uriRole) Decision {
 	plain, ok := plainURI(uri, role)
 	if !ok {
-		return malformed(what, left.plain, uri.String())
+		return wrongURI(what, left.plain, uri.String())
 	}
-	return rs.pair(left, rs.texts(plain, role))
+	right := rs.texts(plain, lostParams(uri), role)
+	if right.odd && what != "Contact" {
+		return Decision{
+			Cause: CauseMalformed, Left: shorten(left.plain), Right: shorten(plain),
+			Info: what + ": no two stacks read the same number",
+		}
+	}
+	d := rs.pair(left, right)
+	if d.Allowed {
+		rs.detour(&d, what, left, uri)
+	}
+	return d
 }
 
 // and joins the decision on one more pair and reports whether all are allowed
@@ -508,7 +564,11 @@ func (rs *RuleSet) checkRouting(req *sip.Request, branches []sip.Uri) Decision {
 	if !ok {
 		return Decision{Cause: CauseMalformed, Info: "From: no valid header field"}
 	}
-	return rs.routing(left, &req.Recipient, branches)
+	d := rs.routing(left, &req.Recipient, branches)
+	if d.Allowed && !rs.asSent {
+		rs.routes(&d, left, req)
+	}
+	return d
 }
 
 // from gives the texts of the From header field.
@@ -535,7 +595,8 @@ func NewRules(ctx context.Context, cfg RulesConfig) (Rules, error) {
 }
 
 // AllowRouting answers allow_routing: may r be forwarded to its Request-URI
-// and to branches, the further targets of a fork? One refused pair refuses.
+// and to branches, the further targets of a fork? One refused pair refuses. A
+// Route or maddr that is not own is a further target; see [RulesConfig].
 // Ask it for every request, in-dialog ones too, and with the targets that the
 // request is really sent to.
 func (r Rules) AllowRouting(req Request, branches ...sip.Uri) Decision {
@@ -570,6 +631,7 @@ func loadRules(old *RuleSet, cfg RulesConfig) (l loaded, err error) {
 		return loaded{}, err
 	}
 	l.gen, l.entries = rs, rs.size()
+	l.places = map[string]int{rs.allow.name: len(rs.allow.rules), rs.deny.name: len(rs.deny.rules)}
 	if rs.size() == 0 {
 		l.warnings = append(l.warnings, "no rule in "+cfg.AllowFile+" and "+cfg.DenyFile+": everything is allowed")
 	}

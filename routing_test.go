@@ -17,7 +17,7 @@ import (
 	"github.com/emiago/sipgo/sip"
 	"github.com/stretchr/testify/require"
 
-	"github.com/sipacl/sipacl/internal/txtar"
+	"github.com/sipacl/sipacl/internal/tests/txtar"
 )
 
 var updateErrors = flag.Bool("update-errors", false, "write testdata/errors anew")

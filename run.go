@@ -3,10 +3,13 @@
 package sipacl
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
+	"slices"
 	"time"
 )
 
@@ -40,12 +43,21 @@ type RunConfig struct {
 	Trigger <-chan struct{}
 
 	// MaxShrink refuses a generation that has lost more than this share of
-	// the entries in service: 0.5 is half of them, 0 refuses nothing. Only
-	// their number counts: one that has others instead has not shrunk. The
+	// the entries in service; 0 is half of them, for lists of 20 entries or
+	// more. Whatever it is, a source that had entries is not taken without
+	// any: a deny file, a table, an ACL, an included file that is gone. Only
+	// the number counts: a list that has others instead has not shrunk. The
 	// addresses of host names do not count, their rows do. The refusal shows
-	// in Status; a call of Reload, by somebody who means it, takes it.
+	// in Status; a call of Reload, by somebody who means it, takes everything.
+	// So does [AnyShrink].
 	MaxShrink float64
 }
+
+// AnyShrink as MaxShrink takes every generation, an empty one too.
+const AnyShrink float64 = 1
+
+// few is the size below which a list may lose any share but all of it.
+const few = 20
 
 // The errors of a look that finds something it does not take; see [Status].
 var (
@@ -104,7 +116,7 @@ func (p *Permissions) watched(cfg *RunConfig) ([]*watch, error) {
 			return nil, errors.New("sipacl: run: want no negative duration")
 		}
 	}
-	if !(cfg.MaxShrink >= 0 && cfg.MaxShrink <= 1) {
+	if !(cfg.MaxShrink >= 0 && cfg.MaxShrink <= AnyShrink) {
 		return nil, errors.New("sipacl: run: want MaxShrink from 0 to 1")
 	}
 	orElse := func(d *time.Duration, def time.Duration) {
@@ -227,14 +239,27 @@ func (p *Permissions) unchanged(q *part, l loaded) {
 	q.status.Names = l.names
 }
 
-// shrunk is the refusal of a generation that has lost more than the share most
-// of the rows in service. What names lead to comes and goes by itself, and
-// neither hides nor is a loss.
+// shrunk is the refusal of a generation that has lost too many of the entries
+// in service, or all of one place. What names lead to comes and goes by itself,
+// and neither hides nor is a loss.
 func (p *Permissions) shrunk(q *part, l loaded, most float64) error {
 	p.mu.Lock()
-	was := q.status.Entries - q.resolved
+	was, places := q.status.Entries-q.resolved, q.places
 	p.mu.Unlock()
-	if lost := was - (l.entries - l.resolved); most > 0 && float64(lost) > most*float64(was) {
+	if most == AnyShrink {
+		return nil
+	}
+	for _, place := range slices.Sorted(maps.Keys(places)) {
+		if places[place] > 0 && l.places[place] == 0 {
+			return fmt.Errorf("%w: %s had %d and has none", ErrShrunk, cmp.Or(printable(place), q.name), places[place])
+		}
+	}
+	if most == 0 {
+		if most = 0.5; was < few {
+			return nil
+		}
+	}
+	if lost := was - (l.entries - l.resolved); float64(lost) > most*float64(was) {
 		return fmt.Errorf("%w: %d of %d", ErrShrunk, lost, was)
 	}
 	return nil

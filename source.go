@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"iter"
 	"math"
+	"slices"
 	"strings"
 
 	"github.com/sipacl/sipacl/internal/lines"
@@ -271,8 +272,12 @@ func (t *sqlTable) column(name string) int {
 // has reports whether the table has the column of a cell.
 func (t *sqlTable) has(cell int) bool { return t.at[cell] >= 0 }
 
-// only selects the rows in which the column has this value.
+// only selects the rows in which the column has this value. The column is read,
+// too: a name that is none is a text to SQLite if it stands in double quotes.
 func (t *sqlTable) only(column string, value any) {
+	if !slices.Contains(t.columns, column) {
+		t.column(column)
+	}
 	t.where, t.args = append(t.where, column), append(t.args, value)
 }
 
@@ -405,9 +410,6 @@ func (r *record) needed(cell int) string {
 	}
 	return s
 }
-
-// failed reports whether something was found wrong.
-func (r *record) failed() bool { return len(r.errs) > 0 }
 
 func orDefault(s, def string) string {
 	if s == "" {

@@ -12,8 +12,8 @@ import (
 	"testing/fstest"
 	"time"
 
-	"github.com/sipacl/sipacl/internal/fakedb"
 	"github.com/sipacl/sipacl/internal/lines"
+	"github.com/sipacl/sipacl/internal/tests/fakedb"
 	"github.com/stretchr/testify/require"
 )
 

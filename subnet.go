@@ -71,7 +71,7 @@ func loadTable(ctx context.Context, old *Table, sources []AddressSource, n *name
 		return loaded{}, err
 	}
 	t := b.finish()
-	l := loaded{gen: t, content: b.content, entries: t.size(), skipped: skipped, warnings: t.suspect}
+	l := loaded{gen: t, content: b.content, entries: t.size(), places: t.places(), skipped: skipped, warnings: t.suspect}
 	switch {
 	case n != nil: // the load went well: every row was read, and its name used
 		l.resolved, l.names = n.rows, n.status()
@@ -80,8 +80,25 @@ func loadTable(ctx context.Context, old *Table, sources []AddressSource, n *name
 		first := t.row(t.names[0].row)
 		l.warnings = append(l.warnings, fmt.Sprintf("%s: host name %s matches queries for that name only, and no source: see Resolve (rows with names: %d)", first.Origin, first.Host, len(t.names)))
 	}
+	if old == nil {
+		l.added = t.size()
+		return l, nil
+	}
 	diff(old, t, func(AddressRow) { l.added++ }, func(AddressRow) { l.removed++ })
 	return l, nil
+}
+
+// places counts the rows by the name of where they stand.
+func (t *Table) places() map[string]int {
+	byNote := make([]int, len(t.notes))
+	for i := range t.rows {
+		byNote[t.rows[i].note]++
+	}
+	places := map[string]int{}
+	for i, n := range byNote {
+		places[t.texts.At(t.notes[i].origin)] += n
+	}
+	return places
 }
 
 // newTableBuilder returns a builder for about so many rows, which saves moving
@@ -179,11 +196,12 @@ func (b *tableBuilder) note(r *AddressRow) uint32 {
 	return i
 }
 
-// suspect notes an IPv6 host with the mask that both schemas default to.
+// suspect notes prefixes that are likely not meant.
 func (b *tableBuilder) suspect(r *AddressRow) {
-	if r.Prefix.Addr().Is6() && r.Prefix.Bits() == 32 && r.Prefix != r.Prefix.Masked() {
+	const most = 50
+	if p := r.Prefix.Masked(); p != r.Prefix && len(b.table.suspect) < most {
 		b.table.suspect = append(b.table.suspect, fmt.Sprintf(
-			"%s: %s is the whole of %s; a host has mask 128", r.Origin, r.Prefix, r.Prefix.Masked()))
+			"%s: %s is the whole of %s; a host has mask %d", r.Origin, r.Prefix, p, p.Addr().BitLen()))
 	}
 }
 
@@ -304,7 +322,7 @@ func (t *Table) loaded() bool { return t != nil && t.index != nil }
 // matches only rows for any port. A pattern is compared with the subject even if
 // that is empty; to leave patterns unasked, set [AnySubject] in a [Query].
 func (t *Table) CheckSource(s Source, group GroupID, subject string) (d Decision) {
-	q := s.Query(group)
+	q := s.query(group)
 	q.Subject = subject
 	t.check(&d, &q)
 	return d
@@ -313,7 +331,7 @@ func (t *Table) CheckSource(s Source, group GroupID, subject string) (d Decision
 // AddressGroup returns the decision of the most specific row that matches s,
 // its port and protocol, of whichever group; patterns are not asked.
 func (t *Table) AddressGroup(s Source) (d Decision) {
-	q := s.Query(0)
+	q := s.query(0)
 	q.Any = AnyGroup | AnySubject
 	t.check(&d, &q)
 	return d
@@ -341,7 +359,7 @@ func (t *Table) Matches(q Query) iter.Seq[Decision] {
 // first and each once. Patterns are not asked.
 func (t *Table) Groups(s Source) iter.Seq[GroupID] {
 	return func(yield func(GroupID) bool) {
-		q := s.Query(0)
+		q := s.query(0)
 		q.Any = AnyGroup | AnySubject
 		if !t.loaded() {
 			return

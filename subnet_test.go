@@ -293,7 +293,7 @@ func TestPort0MatchesAnyPortRowsOnly(t *testing.T) {
 	require.True(t, table.CheckSource(s, 2, "").Allowed)
 	require.Equal(t, GroupID(2), table.AddressGroup(s).Group)
 	require.Equal(t, []GroupID{2}, collect(table.Groups(s)))
-	q := s.Query(1)
+	q := s.query(1)
 	q.Any = AnyPort
 	require.True(t, table.CheckAddress(q).Allowed, "unless it is written out")
 }

@@ -39,11 +39,14 @@ func (r *Request) ask(check Check) (d Decision) {
 	if d.Source = r.Source; check == nil {
 		return d
 	}
-	if r.trace == nil {
-		return check(*r)
+	before := 0
+	if r.trace != nil {
+		before = len(r.trace.Steps)
 	}
-	before := len(r.trace.Steps)
-	if d = check(*r); len(r.trace.Steps) == before {
+	if d = check(*r); !d.Source.Addr.IsValid() {
+		d.Source = r.Source
+	}
+	if r.trace != nil && len(r.trace.Steps) == before {
 		r.trace.Steps = append(r.trace.Steps, Step{Text: d.Cause.String(), Matched: d.Allowed, Note: printable(d.Info)})
 	}
 	return d

@@ -18,8 +18,8 @@ import (
 type TrustedRow struct {
 	Source   netip.Addr // the peer's address
 	Proto    Proto      // the zero value, ProtoAny, matches every protocol
-	From     string     // POSIX basic expression for the From URI; "" matches every one
-	Target   string     // and for the Request-URI
+	From     string     // POSIX basic expression for the canonical text of the From URI; "" matches every one
+	Target   string     // and for that of the Request-URI
 	Tag      string
 	NoTag    bool // the tag is NULL: the row has none, not an empty one
 	Priority int  // rows with a higher one are asked first
@@ -63,7 +63,12 @@ func loadTrusted(ctx context.Context, old *TrustedTable, sources []TrustedSource
 	for _, list := range t.byAddr {
 		slices.SortStableFunc(list, func(a, b trustedRow) int { return cmp.Compare(b.Priority, a.Priority) })
 	}
-	l.gen, l.entries = t, t.rows
+	l.gen, l.entries, l.places = t, t.rows, map[string]int{}
+	for _, list := range t.byAddr {
+		for _, r := range list {
+			l.places[r.Origin.Name]++
+		}
+	}
 	l.added, l.removed = countDiff(old.bare(), t.bare())
 	return l, nil
 }
@@ -143,7 +148,7 @@ func (r TrustedRow) compile() (trustedRow, error) {
 
 // AllowTrusted reports whether a row matches q. The decision names the row and
 // holds its tag as Info. It does not allocate, unless a text that is compared
-// has bytes beyond ASCII.
+// differs from its canonical form or may dial another number.
 func (t *TrustedTable) AllowTrusted(q TrustedQuery) Decision {
 	d := Decision{Cause: CauseNoTrusted, Source: Source{Addr: q.Addr, Proto: q.Proto}}
 	if t == nil || t.byAddr == nil {
@@ -177,15 +182,26 @@ func (t *TrustedTable) match(q TrustedQuery) iter.Seq[*trustedRow] {
 			return
 		}
 		rows := t.byAddr[plainAddr(q.Addr)]
+		asked := q.ask()
 		for i := range rows {
-			if rows[i].matches(q) && !yield(&rows[i]) {
+			if rows[i].matches(&asked) && !yield(&rows[i]) {
 				return
 			}
 		}
 	}
 }
 
-func (r *trustedRow) matches(q TrustedQuery) bool {
+// trustedAsk is a question while rows are asked about it.
+type trustedAsk struct {
+	TrustedQuery
+	from, target trustedText
+}
+
+func (q TrustedQuery) ask() trustedAsk {
+	return trustedAsk{q, trustedText{plain: q.From}, trustedText{plain: q.Target}}
+}
+
+func (r *trustedRow) matches(q *trustedAsk) bool {
 	switch {
 	case r.Proto == ProtoNone:
 		return false
@@ -194,12 +210,33 @@ func (r *trustedRow) matches(q TrustedQuery) bool {
 	case !q.AnyProto && q.Proto == ProtoNone:
 		return false
 	}
-	return (r.TrustedRow.From == "" || trustedText(q.From) && r.from.MatchString(q.From)) &&
-		(r.TrustedRow.Target == "" || trustedText(q.Target) && r.target.MatchString(q.Target))
+	return (r.From == "" || q.from.matches(r.from)) && (r.Target == "" || q.target.matches(r.target))
 }
 
-// trustedText reports whether a pattern may be asked about s.
-func trustedText(s string) bool { return texts{s, s}.valid() }
+// trustedText is a URI that patterns are asked about. A pattern is worth what
+// an allow rule is: it must match the canonical text and every other number
+// that the URI may dial, or "sip:1@dear.example?x=@cheap.example" would match
+// "@cheap\.example". See decision trusted-canonical.
+type trustedText struct {
+	plain string
+	made  bool // the texts are made when the first pattern asks
+	texts texts
+}
+
+func (t *trustedText) matches(e ere.Expression) bool {
+	if !t.made {
+		t.made, t.texts = true, allTexts(t.plain, "", false)
+	}
+	if !t.texts.valid() || t.texts.odd || t.texts.unread {
+		return false
+	}
+	for x := range t.texts.each() {
+		if !e.MatchString(x.canonical) {
+			return false
+		}
+	}
+	return true
+}
 
 // Tracing returns t with every row of the address asked about recorded in
 // into: for one question.
@@ -216,9 +253,10 @@ func (t *TrustedTable) tracing(tr *tracer) *TrustedTable {
 
 func (t *TrustedTable) explain(q TrustedQuery, d Decision) {
 	t.trace.into.Decision = d
+	asked := q.ask()
 	for i := range t.byAddr[plainAddr(q.Addr)] {
 		r := &t.byAddr[plainAddr(q.Addr)][i]
-		s := Step{Origin: r.Origin, Subject: q.From + " -> " + q.Target, Text: r.TrustedRow.String(), Matched: r.matches(q)}
+		s := Step{Origin: r.Origin, Subject: q.From + " -> " + q.Target, Text: r.TrustedRow.String(), Matched: r.matches(&asked)}
 		if !s.Matched {
 			s.Note = "protocol or pattern does not match"
 		}
@@ -275,7 +313,7 @@ func (p *Permissions) addTrusted(sources []TrustedSource) error {
 // from, its protocol, and From and Request-URI as they were sent? It is a
 // [Check].
 func (t Trusted) AllowTrusted(r Request) Decision {
-	q, err := TrustedQueryOf(r)
+	q, err := trustedQueryOf(r)
 	if err != nil {
 		return noSource()
 	}
@@ -284,10 +322,10 @@ func (t Trusted) AllowTrusted(r Request) Decision {
 	return d
 }
 
-// TrustedQueryOf gives the question that AllowTrusted asks about r. Without
+// trustedQueryOf gives the question that AllowTrusted asks about r. Without
 // exactly one valid From, rows that have a pattern for it do not match; without
 // a message, rows that have any.
-func TrustedQueryOf(r Request) (TrustedQuery, error) {
+func trustedQueryOf(r Request) (TrustedQuery, error) {
 	if !r.Source.Addr.IsValid() {
 		return TrustedQuery{}, ErrNoSource
 	}

@@ -8,7 +8,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/sipacl/sipacl/internal/fakedb"
+	"github.com/sipacl/sipacl/internal/tests/fakedb"
 )
 
 func trustedOf(t *testing.T, rows ...TrustedRow) *TrustedTable {
@@ -114,4 +114,28 @@ func TestTrustedTableFromADatabase(t *testing.T) {
 	require.Error(t, err)
 	_, err = NewTrusted(t.Context(), nil)
 	require.Error(t, err)
+}
+
+// A pattern is worth what an allow rule is.
+func TestDecisionTrustedCanonical(t *testing.T) {
+	row := TrustedRow{Source: netip.MustParseAddr("192.0.2.1"), Target: `^sip:+44.*@cheap\.example`}
+	table := must(NewTrusted(t.Context(), Rows(row))).Current()
+	for target, want := range map[string]bool{
+		"sip:+441@cheap.example":                  true,
+		"sip:+44-1@CHEAP.example.:5070;x=y?h=z":   true,
+		"sip:+4%341@cheap.example":                true,
+		"sip:+441@dear.example":                   false,
+		"sip:+441@dear.example?y=@cheap.example":  false,
+		"sip:+441@dear.example;y=@cheap.example":  false,
+		"sip:+441@cheap.example;rn=+1900":         false,
+		"sip:+441@cheap.example;rn=+442":          true,
+		"sip:+441%00@cheap.example":               false,
+		"sip:+441@cheap.example;rn=+1900;x=+4412": false,
+	} {
+		q := TrustedQuery{Addr: row.Source, Target: target}
+		require.Equal(t, want, table.AllowTrusted(q).Allowed, target)
+		var tr Trace
+		require.Equal(t, want, table.Tracing(&tr).AllowTrusted(q).Allowed, target)
+		require.Equal(t, want, tr.Steps[0].Matched, target)
+	}
 }

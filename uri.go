@@ -3,6 +3,7 @@
 package sipacl
 
 import (
+	"iter"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/emiago/sipgo/sip"
 
+	"github.com/sipacl/sipacl/internal/dial"
 	"github.com/sipacl/sipacl/internal/hosts"
 )
 
@@ -23,7 +25,62 @@ const maxText = 1024
 // that nobody forges "@example\.com$" by ";x=@example.com", while a deny rule
 // bites on either, so that nobody evades it by ":5060". With AsSent both are
 // the plain text.
-type texts struct{ plain, canonical string }
+//
+// Beside them stand the texts of the numbers that some stack or gateway dials
+// for the URI: escapes decoded, separators and parameters dropped. A deny rule
+// bites on any of them, too, and allow rules must match all.
+type texts struct {
+	plain, canonical string
+	further          []string
+	odd              bool // no two stacks read the same user
+	unread           bool // the further texts cannot be had
+}
+
+// allTexts makes the texts of a plain one.
+func allTexts(plain, lost string, keepPort bool) texts {
+	t := texts{plain: plain, canonical: canonicalText(plain, keepPort)}
+	var d dial.Texts
+	d.Find(plain, t.canonical, lost)
+	t.odd, t.unread = d.Odd, d.Refuse
+	if all := d.All(); len(all) > 0 {
+		t.further = slices.Clone(all)
+	}
+	return t
+}
+
+// each yields the texts to ask rules about: the plain and the canonical one
+// together, then each further one.
+func (t *texts) each() iter.Seq[texts] {
+	return func(yield func(texts) bool) {
+		if !yield(texts{plain: t.plain, canonical: t.canonical}) {
+			return
+		}
+		for _, f := range t.further {
+			if !yield(texts{plain: f, canonical: f}) {
+				return
+			}
+		}
+	}
+}
+
+// sure is the text that an allow rule must match.
+func (t texts) sure() texts { return texts{plain: t.canonical, canonical: t.canonical} }
+
+// lostParams gives the parameters that the plain text of a destination loses
+// and that may say what it dials, as ";rn=+1900".
+func lostParams(uri *sip.Uri) string {
+	if uri.Scheme == "tel" {
+		_, params, _ := strings.Cut(uri.Raw(), ";")
+		return params
+	}
+	var lost []byte
+	for _, p := range uri.UriParams {
+		if dial.Matters(p.K, p.V) {
+			lost = append(append(append(append(lost, ';'), p.K...), '='), p.V...)
+		}
+	}
+	return string(lost)
+}
 
 // valid reports whether rules may be asked about t at all: not too long, and
 // printable ASCII only. See decisions rule-length and rule-control.
@@ -350,10 +407,29 @@ func unreserved(c byte) bool {
 	return '0' <= c && c <= '9' || 'a' <= c|0x20 && c|0x20 <= 'z' || strings.IndexByte("-_.!~*'()", c) >= 0
 }
 
+// leads decides about a URI that is given as a text.
+func (rs *RuleSet) leads(left texts, text string) Decision {
+	uri := parseURI(text)
+	if !strictURI(&uri) {
+		return wrongURI("URI", left.plain, text)
+	}
+	right := rs.texts(text, "", branchURI)
+	if right.odd {
+		return Decision{Cause: CauseMalformed, Left: shorten(left.plain), Right: shorten(text), Info: "URI: no two stacks read the same number"}
+	}
+	d := rs.pair(left, right)
+	if d.Allowed {
+		rs.detour(&d, "URI", left, &uri)
+	}
+	return d
+}
+
 // AllowURI decides whether a request from the From URI may lead to uri, a
 // destination that is not its Request-URI: a Refer-To, a diversion, a route
 // that was looked up. Rules see uri as it stands; [PlainURI] gives the text
-// that AllowRouting would make of it.
+// that AllowRouting would make of it. What is no strict URI is refused, see
+// decision rule-uri; its maddr and the Route among its headers are further
+// destinations.
 func (rs *RuleSet) AllowURI(from, uri string) Decision {
 	if d, ok := rs.idle(); ok {
 		return d
@@ -361,9 +437,9 @@ func (rs *RuleSet) AllowURI(from, uri string) Decision {
 	fromURI := parseURI(from)
 	left, ok := rs.source(&fromURI)
 	if !ok {
-		return rs.answer(malformed("From", from, uri))
+		return rs.answer(wrongURI("From", from, uri))
 	}
-	return rs.answer(rs.pair(left, rs.texts(uri, branchURI)))
+	return rs.answer(rs.leads(left, uri))
 }
 
 func (rs *RuleSet) checkURI(req *sip.Request, uri string) Decision {
@@ -374,7 +450,7 @@ func (rs *RuleSet) checkURI(req *sip.Request, uri string) Decision {
 	if !ok {
 		return Decision{Cause: CauseMalformed, Right: shorten(uri), Info: "From: no valid header field"}
 	}
-	return rs.pair(left, rs.texts(uri, branchURI))
+	return rs.leads(left, uri)
 }
 
 // checkReferTo decides the pairs of From and every Refer-To of a request.
@@ -388,7 +464,7 @@ func (rs *RuleSet) checkReferTo(req *sip.Request) (d Decision) {
 	}
 	uris, err := ReferTo(req)
 	if err != nil || len(uris) == 0 {
-		return malformed("Refer-To", left.plain, "")
+		return wrongURI("Refer-To", left.plain, "")
 	}
 	for i := range uris {
 		if !d.and(rs.target("Refer-To", left, &uris[i], branchURI)) {

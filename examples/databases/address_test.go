@@ -94,16 +94,24 @@ CREATE TABLE address (
 )`}
 }
 
+// sql reads tables whose rows this column numbers; "" is none.
+func (s server) sql(id string) sipacl.SQL {
+	return sipacl.SQL{DB: s.DB, Dialect: s.dialect, IDCol: id}
+}
+
+// addresses reads OpenSIPS's table.
+func (s server) addresses() sipacl.AddressSource {
+	src := sipacl.OpenSIPSAddresses(s.DB)
+	src.Dialect = s.dialect
+	return src
+}
+
 func (s server) exec(t *testing.T, statements ...string) {
 	t.Helper()
 	for _, q := range statements {
 		_, err := s.Exec(q)
 		require.NoError(t, err, q)
 	}
-}
-
-func load(t *testing.T, src sipacl.SQLAddresses) (*sipacl.Partition, error) {
-	return sipacl.NewPartition(t.Context(), sipacl.PartitionConfig{Sources: []sipacl.AddressSource{src}})
 }
 
 // opensips loads OpenSIPS's table: the blanks of CHAR columns, NULLs, the
@@ -113,12 +121,10 @@ func opensips(t *testing.T, s server) {
 		(200, '203.0.113.0', 24, 0, 'any', NULL, 'OfficeSubnet'),
 		(250, '198.51.100.7', 32, 5060, 'udp', 'sip:*@example.com', 'TestServer'),
 		(0, '2001:db8::', 64, 0, 'TLS', '', NULL)`)
-	src := sipacl.OpenSIPSAddresses(s.DB)
-	src.Dialect = s.dialect
-	p, err := load(t, src)
+	p, err := sipacl.NewPartition(t.Context(), s.addresses())
 	require.NoError(t, err)
 	var rows []string
-	for r := range p.Table().Rows() {
+	for r := range p.Current().Rows() {
 		rows = append(rows, fmt.Sprintf("%s %q %s", r, r.Info, r.Origin))
 	}
 	require.Equal(t, []string{
@@ -127,14 +133,14 @@ func opensips(t *testing.T, s server) {
 		`group 0 2001:db8::/64 port any proto tls "" address:id 3`,
 	}, rows)
 	from := sipacl.Source{Addr: netip.MustParseAddr("198.51.100.7"), Port: 5060, Proto: sipacl.ProtoUDP}
-	require.True(t, p.CheckSource(from, 250, "sip:bob@example.com").Allowed)
-	require.False(t, p.CheckSource(from, 250, "sip:bob@example.org").Allowed)
+	require.True(t, p.Current().CheckSource(from, 250, "sip:bob@example.com").Allowed)
+	require.False(t, p.Current().CheckSource(from, 250, "sip:bob@example.org").Allowed)
 
 	s.exec(t, "UPDATE address SET ip = '10.0.0.300' WHERE id = 1", "UPDATE address SET proto = 'foo' WHERE id = 3")
 	_, err = p.Reload(t.Context())
 	require.ErrorContains(t, err, `address:id 1: ip "10.0.0.300"`)
 	require.ErrorContains(t, err, `address:id 3: proto "foo`)
-	require.True(t, p.CheckSource(from, 250, "sip:bob@example.com").Allowed)
+	require.True(t, p.Current().CheckSource(from, 250, "sip:bob@example.com").Allowed)
 }
 
 // kamailio loads Kamailio's table, and the same through a view whose numbers
@@ -153,29 +159,28 @@ func kamailio(t *testing.T, s server) {
 	for _, table := range []string{"address", "wide"} {
 		src := sipacl.KamailioAddresses(s.DB)
 		src.Dialect, src.Table, src.Names = s.dialect, table, true
-		p, err := load(t, src)
+		p, err := sipacl.NewPartition(t.Context(), src)
 		require.NoError(t, err, table)
-		require.Equal(t, 3, p.Table().Len())
-		require.True(t, p.CheckAddress(sipacl.Query{Group: 1, Addr: netip.MustParseAddr("203.0.113.9"), Port: 5070}).Allowed)
-		require.False(t, p.CheckAddress(sipacl.Query{Group: 1, Addr: netip.MustParseAddr("203.0.113.8")}).Allowed, "mask 0 is a host")
-		require.True(t, p.CheckAddress(sipacl.Query{Group: 2, Addr: netip.MustParseAddr("198.51.100.77"), Port: 5060}).Allowed)
-		require.True(t, p.CheckAddress(sipacl.Query{Group: 3, Host: "GW.example.com."}).Allowed)
+		require.Equal(t, 3, p.Status().Entries)
+		rows := p.Current()
+		require.True(t, rows.CheckAddress(sipacl.Query{Group: 1, Addr: netip.MustParseAddr("203.0.113.9"), Port: 5070}).Allowed)
+		require.False(t, rows.CheckAddress(sipacl.Query{Group: 1, Addr: netip.MustParseAddr("203.0.113.8")}).Allowed, "mask 0 is a host")
+		require.True(t, rows.CheckAddress(sipacl.Query{Group: 2, Addr: netip.MustParseAddr("198.51.100.77"), Port: 5060}).Allowed)
+		require.True(t, rows.CheckAddress(sipacl.Query{Group: 3, Host: "GW.example.com."}).Allowed)
 	}
 	src := sipacl.KamailioAddresses(s.DB)
 	src.Dialect = s.dialect
-	_, err := load(t, src)
+	_, err := sipacl.NewPartition(t.Context(), src)
 	require.ErrorContains(t, err, "for host names set Names")
 }
 
 // broken shows that a table that cannot be read leaves the one in service.
 func broken(t *testing.T, s server) {
 	s.exec(t, s.opensips, "INSERT INTO address (grp, ip) VALUES (1, '203.0.113.9')")
-	src := sipacl.OpenSIPSAddresses(s.DB)
-	src.Dialect = s.dialect
-	p, err := load(t, src)
+	p, err := sipacl.NewPartition(t.Context(), s.addresses())
 	require.NoError(t, err)
 	ask := func() bool {
-		return p.CheckAddress(sipacl.Query{Group: 1, Addr: netip.MustParseAddr("203.0.113.9")}).Allowed
+		return p.Current().CheckAddress(sipacl.Query{Group: 1, Addr: netip.MustParseAddr("203.0.113.9")}).Allowed
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()

@@ -19,11 +19,10 @@ const many = 5000 // rows, more than a server sends at once
 // faulty is a partition whose PostgreSQL server is reached through chaos, and
 // that Run watches.
 type faulty struct {
-	*sipacl.Partition
+	sipacl.Partition
 	*chaos
 	direct server // past the chaos
 	pool   *sql.DB
-	perm   *sipacl.Permissions
 }
 
 func newFaulty(t *testing.T, cfg sipacl.RunConfig) faulty {
@@ -35,16 +34,14 @@ func newFaulty(t *testing.T, cfg sipacl.RunConfig) faulty {
 	t.Cleanup(func() { pool.Close() })
 	src := sipacl.OpenSIPSAddresses(pool)
 	src.Dialect = sipacl.PostgreSQL
-	perm, err := sipacl.Open(t.Context(), sipacl.Config{Partitions: []sipacl.PartitionConfig{{Sources: []sipacl.AddressSource{src}}}})
+	p, err := sipacl.NewPartition(t.Context(), src)
 	require.NoError(t, err)
-	p, err := perm.Partition("")
-	require.NoError(t, err)
-	f := faulty{p, c, s, pool, perm}
+	f := faulty{p, c, s, pool}
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		_ = perm.Run(ctx, cfg)
+		_ = p.Run(ctx, cfg)
 	}()
 	t.Cleanup(func() {
 		cancel()
@@ -57,7 +54,7 @@ func newFaulty(t *testing.T, cfg sipacl.RunConfig) faulty {
 var quick = sipacl.RunConfig{Interval: 20 * time.Millisecond, Settle: 5 * time.Millisecond, Timeout: 500 * time.Millisecond, MaxPause: 50 * time.Millisecond}
 
 func (f faulty) in(addr string) bool {
-	return f.CheckAddress(sipacl.Query{Group: 1, Addr: netip.MustParseAddr(addr)}).Allowed
+	return f.Current().CheckAddress(sipacl.Query{Group: 1, Addr: netip.MustParseAddr(addr)}).Allowed
 }
 
 func (f faulty) failing() bool { return f.Status().LastError != nil }

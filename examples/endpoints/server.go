@@ -18,6 +18,7 @@ import (
 	"github.com/emiago/sipgo"
 	"github.com/emiago/sipgo/sip"
 	"github.com/sipacl/sipacl"
+	"github.com/sipacl/sipacl/admin"
 	"github.com/sipacl/sipacl/examples/internal/socket"
 )
 
@@ -33,7 +34,7 @@ type server struct {
 	config
 	log       *slog.Logger
 	store     *sql.DB
-	acls      *sipacl.ACLs
+	perm      *sipacl.Permissions
 	endpoints atomic.Pointer[map[string]endpoint] // in service, by From user
 	srv       *sipgo.Server
 	addr      netip.AddrPort // what it listens on
@@ -79,18 +80,17 @@ func (s *server) load(ctx context.Context) (err error) {
 		return err
 	}
 	s.stop = append(s.stop, s.store.Close)
-	perm, err := sipacl.Open(ctx, sipacl.Config{
-		ACLs: sipacl.ACLConfig{Sources: []sipacl.ACLSource{
+	s.perm, err = sipacl.Open(ctx, sipacl.Config{
+		ACLs: []sipacl.ACLSource{
 			sipacl.ACLConf{FS: os.DirFS(s.dir)},
-			sipacl.SQLACLs{DB: s.store, Dialect: sipacl.SQLite, IDCol: "id"},
-		}},
+			sipacl.SQLACLs{SQL: sipacl.SQL{DB: s.store, Dialect: sipacl.SQLite, IDCol: "id"}},
+		},
 		Logger: s.log,
 	})
 	if err != nil {
 		return err
 	}
-	s.acls = perm.ACLs()
-	endpoints, err := loadEndpoints(ctx, s.store, s.acls)
+	endpoints, err := loadEndpoints(ctx, s.store, s.perm.ACLs())
 	if err != nil {
 		return err
 	}
@@ -101,10 +101,10 @@ func (s *server) load(ctx context.Context) (err error) {
 // reload reads the ACLs and the endpoints again. Where something is wrong,
 // what is in service stays.
 func (s *server) reload(ctx context.Context) error {
-	if _, err := s.acls.Reload(ctx); err != nil {
+	if _, err := s.perm.Reload(ctx); err != nil {
 		return err // has been logged
 	}
-	endpoints, err := loadEndpoints(ctx, s.store, s.acls)
+	endpoints, err := loadEndpoints(ctx, s.store, s.perm.ACLs())
 	if err != nil {
 		s.log.Error("endpoints not loaded, those in service stay", "err", err)
 		return err
@@ -133,42 +133,43 @@ func (s *server) handlers() error {
 	if s.srv, err = sipgo.NewServer(ua); err != nil {
 		return err
 	}
-	guard := sipacl.Guard(sipacl.GuardConfig{
+	guard := sipacl.NewGuard(sipacl.GuardConfig{
 		// An unknown endpoint has no list, so it is refused with the same
 		// answer as one from a wrong address: nobody learns which exist.
-		Check:   sipacl.AllOf(sipacl.ACLFor(s.source), s.contacts),
-		Observe: func(req *sip.Request, d sipacl.Decision) { s.log.Info(req.Method.String(), "decision", d.String()) },
+		Check:       sipacl.AllOf(s.contacts, sipacl.ACLFor(s.source)),
+		Observe:     func(e sipacl.Event) { s.log.Info(e.Request.Method.String(), "decision", e.Decision.String()) },
+		Permissions: s.perm,
 	})
 	for _, method := range []sip.RequestMethod{
 		sip.INVITE, sip.CANCEL, sip.BYE, sip.REGISTER, sip.OPTIONS, sip.SUBSCRIBE, sip.NOTIFY,
 		sip.REFER, sip.INFO, sip.MESSAGE, sip.PRACK, sip.UPDATE, sip.PUBLISH,
 	} {
-		s.srv.OnRequest(method, guard(s.answer))
+		s.srv.OnRequest(method, guard.Wrap(s.answer))
 	}
-	s.srv.OnAck(guard(sipacl.AbsorbAck))
-	s.srv.OnNoRoute(guard(s.answer))
+	s.srv.OnAck(guard.Wrap(func(*sip.Request, sip.ServerTransaction) {}))
+	s.srv.OnNoRoute(guard.Wrap(s.answer))
 	return nil
 }
 
-// endpoint finds the endpoint that req says it is from.
-func (s *server) endpoint(req *sip.Request) endpoint {
-	from := req.From()
-	if from == nil {
+// endpoint finds the endpoint that r says it is from.
+func (s *server) endpoint(r sipacl.Request) endpoint {
+	from, err := sipacl.FromUser(r.Request)
+	if err != nil {
 		return endpoint{}
 	}
-	return (*s.endpoints.Load())[from.Address.User]
+	return (*s.endpoints.Load())[from.User().Name]
 }
 
-// source is the list that the socket of req must pass.
-func (s *server) source(req *sip.Request) *sipacl.ACLList { return s.endpoint(req).source }
+// source is the list that the socket of r must pass.
+func (s *server) source(r sipacl.Request) *sipacl.ACLList { return s.endpoint(r).source }
 
 // contacts checks where a registration leads.
-func (s *server) contacts(req *sip.Request) sipacl.Decision {
-	list := s.endpoint(req).contacts
-	if list == nil || req.Method != sip.REGISTER {
-		return s.source(req).CheckRequest(req)
+func (s *server) contacts(r sipacl.Request) sipacl.Decision {
+	list := s.endpoint(r).contacts
+	if list == nil || r.Method != sip.REGISTER {
+		return sipacl.Allowed("no contact_acl")
 	}
-	return list.CheckContacts(req, sipacl.ContactConfig{})
+	return list.Contacts(sipacl.ContactConfig{})(r)
 }
 
 // answer takes registrations and questions, and no calls.
@@ -203,10 +204,10 @@ func (s *server) close() {
 func (s *server) greeting(pid int) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "listening on %s, UDP and TCP, as process %d\n", s.addr, pid)
-	b.WriteString(s.acls.Set().Show())
+	b.WriteString(admin.ShowACLs(s.perm.ACLs().Current()))
 	endpoints := *s.endpoints.Load()
 	for _, id := range slices.Sorted(maps.Keys(endpoints)) {
-		fmt.Fprintf(&b, "\nendpoint %s\n%s", id, endpoints[id].source.Show())
+		fmt.Fprintf(&b, "\nendpoint %s\n%s", id, admin.ShowList(endpoints[id].source))
 	}
 	fmt.Fprintf(&b, "\nAfter a change: kill -HUP %d\n\n", pid)
 	return b.String()

@@ -98,8 +98,11 @@ type endpoint struct {
 }
 
 // loadEndpoints reads ps_endpoints. It returns every endpoint or every error.
-func loadEndpoints(ctx context.Context, db *sql.DB, acls *sipacl.ACLs) (map[string]endpoint, error) {
-	rows, err := db.QueryContext(ctx, `SELECT id, acl, deny, permit, contact_acl, contact_deny, contact_permit FROM ps_endpoints`)
+func loadEndpoints(ctx context.Context, db *sql.DB, acls sipacl.ACLs) (map[string]endpoint, error) {
+	rows, err := db.QueryContext(ctx, `SELECT id,
+		coalesce(acl, ''), coalesce(deny, ''), coalesce(permit, ''),
+		coalesce(contact_acl, ''), coalesce(contact_deny, ''), coalesce(contact_permit, '')
+		FROM ps_endpoints`)
 	if err != nil {
 		return nil, err
 	}
@@ -126,30 +129,33 @@ func loadEndpoints(ctx context.Context, db *sql.DB, acls *sipacl.ACLs) (map[stri
 	return endpoints, nil
 }
 
-func newEndpoint(acls *sipacl.ACLs, source, contact columns) (e endpoint, err error) {
-	// A list that follows every reload. One without lines refuses everybody:
-	// an endpoint that may come from anywhere says permit=0.0.0.0/0,::/0.
-	if e.source, err = acls.FollowLines(source.lines()...); err != nil {
+func newEndpoint(acls sipacl.ACLs, source, contact columns) (e endpoint, err error) {
+	// A list of nothing refuses everybody: an endpoint that may come from
+	// anywhere says permit=0.0.0.0/0,::/0.
+	if e.source, err = source.follow(acls); err != nil {
 		return e, err
 	}
-	if lines := contact.lines(); len(lines) > 0 {
-		e.contacts, err = acls.FollowLines(lines...)
+	if contact != (columns{}) {
+		e.contacts, err = contact.follow(acls)
 	}
 	return e, err
 }
 
-// columns are acl, deny and permit of an endpoint; NULL and "" are no line.
-type columns struct{ acl, deny, permit sql.NullString }
+// columns are acl, deny and permit of an endpoint; "" is none.
+type columns struct{ acl, deny, permit string }
 
-func (c columns) lines() (lines []sipacl.ACLLine) {
-	for _, l := range []sipacl.ACLLine{
-		{Option: "deny", Value: c.deny.String},
-		{Option: "permit", Value: c.permit.String},
-		{Option: "acl", Value: c.acl.String},
-	} {
-		if l.Value != "" {
-			lines = append(lines, l)
-		}
+// follow makes the list of these columns, which takes every reload.
+func (c columns) follow(acls sipacl.ACLs) (*sipacl.ACLList, error) {
+	var lines []string
+	if c.deny != "" {
+		lines = append(lines, "deny="+c.deny)
 	}
-	return lines
+	if c.permit != "" {
+		lines = append(lines, "permit="+c.permit)
+	}
+	rules, err := sipacl.ParseACLRules(lines...)
+	if err != nil {
+		return nil, err
+	}
+	return acls.Follow(c.acl, rules...)
 }

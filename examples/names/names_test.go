@@ -137,12 +137,12 @@ func (z *zone) records(q dnsmessage.Question) (records []dnsmessage.Resource) {
 }
 
 // watched is a partition with the row gw.example.com that Run keeps fresh.
-func watched(t *testing.T, z *zone) *sipacl.Partition {
+func watched(t *testing.T, z *zone) sipacl.Partition {
 	resolver := &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, network, z.addr)
 	}}
 	perm, err := sipacl.Open(t.Context(), sipacl.Config{Partitions: []sipacl.PartitionConfig{{
-		Sources: []sipacl.AddressSource{sipacl.AddressRows{{Group: 1, Host: "gw.example.com", Info: "carrier"}}},
+		Sources: []sipacl.AddressSource{sipacl.Rows(sipacl.AddressRow{Group: 1, Host: "gw.example.com", Info: "carrier"})},
 		Resolve: &sipacl.ResolveConfig{
 			Resolver: resolver, SRV: true,
 			Every: 5 * time.Millisecond, Timeout: 300 * time.Millisecond, MaxAge: 1500 * time.Millisecond,
@@ -155,14 +155,14 @@ func watched(t *testing.T, z *zone) *sipacl.Partition {
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		_ = perm.Run(ctx, sipacl.RunConfig{Interval: 10 * time.Millisecond, Settle: time.Millisecond})
+		_ = p.Run(ctx, sipacl.RunConfig{Interval: 10 * time.Millisecond, Settle: time.Millisecond})
 	}()
 	t.Cleanup(func() { cancel(); <-ended })
 	return p
 }
 
-func in(p *sipacl.Partition, addr string) bool {
-	return p.CheckAddress(sipacl.Query{Group: 1, Addr: netip.MustParseAddr(addr)}).Allowed
+func in(p sipacl.Partition, addr string) bool {
+	return p.Current().CheckAddress(sipacl.Query{Group: 1, Addr: netip.MustParseAddr(addr)}).Allowed
 }
 
 func eventually(t *testing.T, f func() bool, what string) {

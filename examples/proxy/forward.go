@@ -8,14 +8,17 @@ import (
 
 	"github.com/emiago/sipgo"
 	"github.com/emiago/sipgo/sip"
+	"github.com/sipacl/sipacl"
 )
 
 // handle answers a request that was let in, or sends it on.
-func (s *server) handle(req *sip.Request, tx sip.ServerTransaction) {
+func (s *server) handle(r sipacl.Request, tx sip.ServerTransaction, _ sipacl.Decision) {
+	req := r.Request
+	consumeCredentials(req)
 	s.dropOwnRoute(req)
 	targets := s.targets(req)
 	switch {
-	case !s.mayGo(req, targets):
+	case !s.mayGo(r, targets):
 		respond(tx, req, sip.StatusForbidden, "Forbidden")
 	case req.MaxForwards() != nil && req.MaxForwards().Val() == 0:
 		respond(tx, req, 483, "Too Many Hops")
@@ -36,11 +39,13 @@ func (s *server) handle(req *sip.Request, tx sip.ServerTransaction) {
 
 // handleAck sends on the ACK of a 2xx; one for the built-in user agent ends
 // here, and so does what handle would refuse. An ACK is never answered.
-func (s *server) handleAck(req *sip.Request, _ sip.ServerTransaction) {
+func (s *server) handleAck(r sipacl.Request, _ sip.ServerTransaction, _ sipacl.Decision) {
+	req := r.Request
+	consumeCredentials(req)
 	s.dropOwnRoute(req)
 	targets := s.targets(req)
 	switch {
-	case !s.mayGo(req, targets), len(targets) == 0,
+	case !s.mayGo(r, targets), len(targets) == 0,
 		req.MaxForwards() != nil && req.MaxForwards().Val() == 0,
 		s.isSelf(req.Recipient) && s.target == "",
 		req.Recipient.Scheme != "sip" || req.Recipient.Host == "":

@@ -16,7 +16,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/emiago/sipgo"
 	"github.com/emiago/sipgo/sip"
 	"github.com/icholy/digest"
 
@@ -50,39 +49,42 @@ func subscriber(username, password string) string {
 
 // groupTables says how the groups are read.
 func groupTables(db *sql.DB) sipacl.GroupConfig {
-	members, classes := sipacl.OpenSIPSMembers(db), sipacl.OpenSIPSClasses(db)
-	members.Dialect, classes.Dialect = sipacl.SQLite, sipacl.SQLite
-	return sipacl.GroupConfig{Members: []sipacl.MemberSource{members}, Classes: []sipacl.ClassSource{classes}}
+	tables := sipacl.SQL{DB: db, Dialect: sipacl.SQLite, IDCol: "id"}
+	return sipacl.GroupConfig{
+		Members: []sipacl.MemberSource{sipacl.SQLMembers{SQL: tables}},
+		Classes: []sipacl.ClassSource{sipacl.SQLClasses{SQL: tables}},
+	}
 }
 
-// longDistance lets pass what calls nobody far away, and calls of users who
+// longDistance gives next what calls nobody far away, and calls of users who
 // may, after they have shown that they know their password.
-func (s *server) longDistance() sipacl.Middleware {
+func (s *server) longDistance(next sipacl.Handler) sipacl.Handler {
 	a, groups := newAuth(s.store), s.perm.Groups()
-	far := func(prefixes ...string) sipacl.Check {
-		return func(req *sip.Request) sipacl.Decision {
-			for _, p := range prefixes {
-				if strings.HasPrefix(number(req.Recipient), p) {
-					return sipacl.Decision{Cause: sipacl.CauseNotMember}
-				}
-			}
-			return sipacl.Decision{Allowed: true, Cause: sipacl.CauseDefault, Info: "no long-distance call"}
+	guard := s.guard.With(sipacl.AllOf(
+		sipacl.AnyOf(near("0", "+"), groups.Members(a.user, ld)),
+		sipacl.AnyOf(near("00", "+"), groups.InClass(a.user, international)),
+	))
+	return func(r sipacl.Request, tx sip.ServerTransaction, d sipacl.Decision) {
+		if guard.Decide(r).Allowed {
+			next(r, tx, d)
+		} else if _, known := a.user(r); known {
+			respond(tx, r.Request, sip.StatusForbidden, "Forbidden")
+		} else {
+			a.challenge(r.Request, tx)
 		}
 	}
-	return sipacl.Guard(sipacl.GuardConfig{
-		Check: sipacl.AllOf(
-			sipacl.AnyOf(far("0", "+"), groups.Members(a.user, ld)),
-			sipacl.AnyOf(far("00", "+"), groups.InClass(a.user, international)),
-		),
-		Reject: func(req *sip.Request, tx sip.ServerTransaction, d sipacl.Decision) {
-			if _, ok := a.user(req); ok {
-				respond(tx, req, sip.StatusForbidden, "Forbidden")
-				return
+}
+
+// near allows calls to numbers that begin with none of the prefixes.
+func near(far ...string) sipacl.Check {
+	return func(r sipacl.Request) sipacl.Decision {
+		for _, prefix := range far {
+			if strings.HasPrefix(number(r.Recipient), prefix) {
+				return sipacl.Refused("a long-distance call")
 			}
-			a.challenge(req, tx)
-		},
-		Observe: s.observe,
-	})
+		}
+		return sipacl.Allowed("no long-distance call")
+	}
 }
 
 // number is the called number as a gateway would take it: escapes decoded,
@@ -147,7 +149,8 @@ func newAuth(db *sql.DB) *auth {
 
 // user returns the user whose credentials the request carries, if they are
 // right. Checks of one request may ask again.
-func (a *auth) user(req *sip.Request) (sipacl.VerifiedUser, bool) {
+func (a *auth) user(r sipacl.Request) (sipacl.VerifiedUser, bool) {
+	req := r.Request
 	cred := credentials(req)
 	if cred == nil {
 		return sipacl.VerifiedUser{}, false
@@ -186,18 +189,15 @@ func ourCredentials(h sip.Header) (*digest.Credentials, bool) {
 
 // consumeCredentials keeps credentials for this proxy from whoever is next.
 // An ACK repeats those of its INVITE.
-func consumeCredentials(next sipgo.RequestHandler) sipgo.RequestHandler {
-	return func(req *sip.Request, tx sip.ServerTransaction) {
-		all := req.GetHeaders("Proxy-Authorization")
-		for _, h := range all {
-			req.RemoveHeader(h.Name()) // the first that is written so
+func consumeCredentials(req *sip.Request) {
+	all := req.GetHeaders("Proxy-Authorization")
+	for _, h := range all {
+		req.RemoveHeader(h.Name()) // the first that is written so
+	}
+	for _, h := range all {
+		if _, ours := ourCredentials(h); !ours {
+			req.AppendHeader(h)
 		}
-		for _, h := range all {
-			if _, ours := ourCredentials(h); !ours {
-				req.AppendHeader(h)
-			}
-		}
-		next(req, tx)
 	}
 }
 

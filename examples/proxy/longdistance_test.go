@@ -56,9 +56,10 @@ func TestLongDistanceIsForMembersOfLd(t *testing.T) {
 			{"sip:%30301234567", "bob", "builder", 407, 403}, // escapes do not help
 			{"sip:(0)-30", "bob", "builder", 407, 403},
 			{"sip:0301;x=1", "bob", "builder", 407, 403},
-			{"sip:%30301%zz", "bob", "builder", 407, 403}, // nor does a broken one
-			{"sip:%09030/1", "bob", "builder", 407, 403},  // nor what some gateway skips
-			{"sip::0301", "bob", "builder", 407, 403},
+			{"sip:030/1", "bob", "builder", 407, 403},   // nor does what some gateway skips
+			{"sip:%30301%zz", "bob", "builder", 403, 0}, // what is not well formed is not asked about
+			{"sip:%09030/1", "bob", "builder", 407, 403},
+			{"sip::0301", "bob", "builder", 403, 0},
 		} {
 			first, last, _ := friend.call(transport, c.uri+at, s.addr.String(), c.user, c.password)
 			require.Equal(t, []int{c.first, c.last}, []int{first, last}, "%s %s %s", transport, c.uri, c.user)
@@ -128,6 +129,15 @@ func (d dialog) send(message string) string {
 	return string(buf[:n])
 }
 
+// copied sends a message until it is answered: a copy that comes while the
+// transaction before it ends belongs to that one.
+func (d dialog) copied(message string) (answer string) {
+	for i := 0; answer == "" && i < 5; i++ {
+		answer = d.send(message)
+	}
+	return answer
+}
+
 // credentials gives the header that answers the challenge to a message.
 func (d dialog) credentials(message, uri, username, password string) string {
 	_, challenge, _ := strings.Cut(d.send(message), "Proxy-Authenticate: ")
@@ -147,21 +157,18 @@ func TestCredentialsAreGoodOnceForCopiesToo(t *testing.T) {
 	header := d.credentials(far.Replace(request("INVITE", d.to, "")), "sip:0301234567@"+d.to, "alice", "wonderland")
 	message := far.Replace(request("INVITE", d.to, header))
 	require.Contains(t, d.send(message), "SIP/2.0 200 ")
-	require.Contains(t, d.send(message), "SIP/2.0 407 ")
-	require.Contains(t, newDialog(t, "tcp", d.to).send(message), "SIP/2.0 407 ")
+	require.Contains(t, d.copied(message), "SIP/2.0 407 ")
+	require.Contains(t, newDialog(t, "tcp", d.to).copied(message), "SIP/2.0 407 ")
 }
 
-// A request may lack headers that it must have.
+// A request that lacks a header that it must have is not even challenged.
 func TestCredentialsWithoutCallID(t *testing.T) {
-	s, _ := startProxy(t, config{})
-	far := func(message string) string {
-		message = strings.Replace(message, "sip:bob@", "sip:0301234567@", 1)
-		before, rest, _ := strings.Cut(message, "Call-ID: ")
-		_, after, _ := strings.Cut(rest, "\r\n")
-		return before + after
-	}
-	header := newDialog(t, "udp", s.addr.String()).credentials(far(request("INVITE", s.addr.String(), "")), "sip:0301234567@"+s.addr.String(), "alice", "wonderland")
-	newDialog(t, "udp", s.addr.String()).send(far(request("INVITE", s.addr.String(), header)))
+	s, log := startProxy(t, config{})
+	message := strings.Replace(request("INVITE", s.addr.String(), ""), "sip:bob@", "sip:0301234567@", 1)
+	before, rest, _ := strings.Cut(message, "Call-ID: ")
+	_, after, _ := strings.Cut(rest, "\r\n")
+	require.NotContains(t, newDialog(t, "udp", s.addr.String()).send(before+after), "407")
+	require.Contains(t, log.String(), "no Call-ID field")
 	require.Equal(t, 200, newCaller(t, "127.0.0.1").send(sip.OPTIONS, "UDP", "sip:"+s.addr.String(), s.addr.String()))
 }
 

@@ -24,7 +24,7 @@ func main() {
 	flag.StringVar(&cfg.listen, "listen", "127.0.0.1:5060", "`address` to listen on, UDP and TCP")
 	flag.StringVar(&cfg.db, "db", "proxy.db", "SQLite `file` with the address tables, made if it is not there")
 	flag.StringVar(&cfg.target, "target", "", "`host:port` that gets the requests for this proxy, instead of the built-in user agent")
-	flag.StringVar(&cfg.rules, "rules", "", "`directory` with permissions.allow and .deny, and refer.allow and .deny for Refer-To; they may be missing")
+	flag.StringVar(&cfg.rules, "rules", "", "`directory` with permissions.allow and .deny, and refer.allow and .deny for Refer-To; they may be missing; without the flag it does not dial +1900")
 	flag.StringVar(&cfg.also, "also", "", "comma-separated `host:port`s that are tried for the requests for this proxy, in order, when -target refuses them")
 	flag.BoolVar(&cfg.drop, "drop", false, "do not answer refused requests")
 	flag.Parse()
@@ -64,8 +64,8 @@ func (s *server) greeting(pid int) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "listening on %s, UDP and TCP, as process %d\n", s.addr, pid)
 	for p := range s.perm.Partitions() {
-		fmt.Fprintf(&b, "partition %s:\n", p.Name())
-		for r := range p.Table().Rows() {
+		fmt.Fprintf(&b, "%s:\n", p.Name())
+		for r := range p.Current().Rows() {
 			fmt.Fprintf(&b, "  %-60s %q\n", r, r.Info)
 		}
 	}

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"embed"
 	"fmt"
+	"io/fs"
 	"net"
 	"os"
 	"strings"
@@ -10,31 +12,19 @@ import (
 	"github.com/sipacl/sipacl"
 )
 
-// routes are the rules about where requests may go.
-type routes struct {
-	routing *sipacl.Rules // From against Request-URI and every branch
-	refer   *sipacl.Rules // From against Refer-To
-}
+//go:embed rules
+var ownRules embed.FS
 
-// ruleSets names the rule sets in a directory.
-func ruleSets(dir string) []sipacl.RulesConfig {
-	if dir == "" {
-		return nil
+// ruleSets names the rule sets in a directory: where requests may go, and where
+// a REFER may lead. They do not know the names of this proxy (Own): the Route
+// that led here is gone before they are asked, and every other one and every
+// maddr is refused as soon as there is a rule.
+func ruleSets(dir string) ([]sipacl.RulesConfig, error) {
+	files, err := fs.Sub(ownRules, "rules")
+	if dir != "" {
+		files = os.DirFS(dir)
 	}
-	files := os.DirFS(dir)
-	return []sipacl.RulesConfig{{FS: files, Optional: true}, {Name: "refer", FS: files, Optional: true}}
-}
-
-// openRoutes fetches the handles; without a directory both are nil.
-func openRoutes(perm *sipacl.Permissions, dir string) (r routes, err error) {
-	if dir == "" {
-		return r, nil
-	}
-	if r.routing, err = perm.Rules(""); err != nil {
-		return r, err
-	}
-	r.refer, err = perm.Rules("refer")
-	return r, err
+	return []sipacl.RulesConfig{{FS: files, Optional: true}, {Name: "refer", FS: files, Optional: true}}, err
 }
 
 // targets are where a request goes: its Request-URI, or for one to this proxy
@@ -62,36 +52,13 @@ func (s *server) targets(req *sip.Request) []sip.Uri {
 }
 
 // mayGo decides for every request, in-dialog ones too, where it would go: the
-// rules see the Request-URI and all its targets at once. A Route that is not
-// this proxy's, or a maddr, would take the request somewhere else than the
-// rules were asked about.
-func (s *server) mayGo(req *sip.Request, targets []sip.Uri) bool {
-	d := s.mayRoute(req, targets)
+// rules see the Request-URI and all its targets at once.
+func (s *server) mayGo(r sipacl.Request, targets []sip.Uri) bool {
+	d := s.routing.AllowRouting(r, targets...)
 	if !d.Allowed {
-		s.observe(req, d)
+		s.observe(sipacl.Event{Request: r, Decision: d})
 	}
 	return d.Allowed
-}
-
-func (s *server) mayRoute(req *sip.Request, targets []sip.Uri) sipacl.Decision {
-	if req.Route() != nil {
-		return sipacl.Decision{Cause: sipacl.CauseMalformed, Info: "a Route that is not ours"}
-	}
-	for _, t := range append([]sip.Uri{req.Recipient}, targets...) {
-		for _, p := range t.UriParams {
-			if strings.EqualFold(p.K, "maddr") {
-				return sipacl.Decision{Cause: sipacl.CauseMalformed, Info: "maddr"}
-			}
-		}
-	}
-	if s.routes.routing == nil {
-		return sipacl.Decision{Allowed: true, Cause: sipacl.CauseNoRules}
-	}
-	d := s.routes.routing.AllowRouting(req, targets...)
-	if d.Allowed && req.Method == sip.REFER {
-		d = s.routes.refer.AllowReferTo(req)
-	}
-	return d
 }
 
 // failed reports whether a response makes the proxy try its next target.

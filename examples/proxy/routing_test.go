@@ -108,5 +108,5 @@ func TestAForeignRouteIsRefused(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, want, res.StatusCode, route)
 	}
-	require.Contains(t, log.String(), "a Route that is not ours")
+	require.Contains(t, log.String(), "Route leads elsewhere")
 }

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/netip"
 	"strings"
+	"time"
 
 	"github.com/emiago/sipgo"
 	"github.com/emiago/sipgo/sip"
@@ -29,16 +30,17 @@ type config struct {
 // server is a proxy that runs.
 type server struct {
 	config
-	log    *slog.Logger
-	store  *sql.DB
-	perm   *sipacl.Permissions
-	routes routes
-	ua     *sipgo.UserAgent
-	srv    *sipgo.Server
-	client *sipgo.Client
-	addr   netip.AddrPort // what it listens on
-	failed chan error     // a listener that ended
-	stop   []func() error
+	log     *slog.Logger
+	store   *sql.DB
+	perm    *sipacl.Permissions
+	routing sipacl.Rules // From against Request-URI and every branch
+	guard   *sipacl.Guard
+	ua      *sipgo.UserAgent
+	srv     *sipgo.Server
+	client  *sipgo.Client
+	addr    netip.AddrPort // what it listens on
+	failed  chan error     // a listener that ended
+	stop    []func() error
 }
 
 // start opens the tables and listens. Nothing listens if any of it fails.
@@ -77,13 +79,17 @@ func openPermissions(ctx context.Context, db *sql.DB, rules string, log *slog.Lo
 	addresses.Dialect = sipacl.SQLite
 	trunks := addresses
 	trunks.Table = "trunks"
+	sets, err := ruleSets(rules)
+	if err != nil {
+		return nil, err
+	}
 	return sipacl.Open(ctx, sipacl.Config{
 		Partitions: []sipacl.PartitionConfig{
 			{Sources: []sipacl.AddressSource{addresses}},
 			{Name: "trunks", Sources: []sipacl.AddressSource{trunks}},
 		},
 		Groups: groupTables(db),
-		Rules:  ruleSets(rules),
+		Rules:  sets,
 		Logger: log,
 	})
 }
@@ -121,42 +127,43 @@ func (s *server) handlers() (err error) {
 	if err != nil {
 		return err
 	}
-	if s.routes, err = openRoutes(s.perm, s.config.rules); err != nil {
+	if s.routing, err = s.perm.Rules(""); err != nil {
 		return err
 	}
-	guard := sipacl.Guard(sipacl.GuardConfig{
-		Check:   sipacl.AnyOf(addresses.Sources(office, testServer), trunks.AnySource()),
-		Reject:  s.refusal(),
-		Observe: s.observe,
-	})
-	handle := sipacl.Chain(guard, consumeCredentials)(s.handle)
+	refer, err := s.perm.Rules("refer") // From against Refer-To
+	if err != nil {
+		return err
+	}
+	known := sipacl.AnyOf(addresses.Sources(office, testServer), trunks.AnySource())
+	cfg := sipacl.GuardConfig{Check: known, Observe: s.observe, Permissions: s.perm}
+	if s.drop {
+		cfg.Reject = sipacl.Drop()
+	}
+	s.guard = sipacl.NewGuard(cfg)
+	handle := s.guard.Handle(s.handle)
 	for _, method := range []sip.RequestMethod{
-		sip.INVITE, sip.CANCEL, sip.BYE, sip.REGISTER, sip.OPTIONS, sip.SUBSCRIBE, sip.NOTIFY,
-		sip.REFER, sip.INFO, sip.MESSAGE, sip.PRACK, sip.UPDATE, sip.PUBLISH,
+		sip.CANCEL, sip.BYE, sip.REGISTER, sip.OPTIONS, sip.SUBSCRIBE, sip.NOTIFY,
+		sip.INFO, sip.MESSAGE, sip.PRACK, sip.UPDATE, sip.PUBLISH,
 	} {
 		s.srv.OnRequest(method, handle)
 	}
-	s.srv.OnInvite(sipacl.Chain(guard, s.longDistance(), consumeCredentials)(s.handle))
-	s.srv.OnAck(sipacl.Chain(guard, consumeCredentials)(s.handleAck))
+	s.srv.OnInvite(s.guard.Handle(s.longDistance(s.handle)))
+	s.srv.OnRefer(s.guard.With(sipacl.AllOf(known, refer.AllowReferTo)).Handle(s.handle))
+	s.srv.OnAck(s.guard.Handle(s.handleAck))
 	s.srv.OnNoRoute(handle)
 	return nil
 }
 
-func (s *server) refusal() sipacl.Reject {
-	if s.drop {
-		return sipacl.Drop()
-	}
-	return sipacl.RespondOnce(s.srv, sip.StatusForbidden, "Forbidden")
-}
-
 // observe writes one line a decision. What the sender wrote is quoted by the
 // log handler.
-func (s *server) observe(req *sip.Request, d sipacl.Decision) {
-	s.log.Info(d.String(), "method", req.Method, "uri", req.Recipient.String())
+func (s *server) observe(e sipacl.Event) {
+	s.log.Info(e.Decision.String(), "method", e.Request.Method, "uri", e.Request.Recipient.String())
 }
 
 // reload reads the tables again. If that fails, those in service stay.
 func (s *server) reload(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
 	// The library logs what was loaded and what failed.
 	_, _ = s.perm.Reload(ctx)
 }

@@ -27,7 +27,7 @@ type config struct {
 // registrar is a registrar that runs.
 type registrar struct {
 	log    *slog.Logger
-	rules  *sipacl.Rules
+	rules  sipacl.Rules
 	places *locations
 	srv    *sipgo.Server
 	addr   string
@@ -73,23 +73,16 @@ func (r *registrar) handlers(protector *sipacl.Protector) error {
 	if r.srv, err = sipgo.NewServer(ua); err != nil {
 		return err
 	}
-	guard := sipacl.Guard(sipacl.GuardConfig{
+	guard := sipacl.NewGuard(sipacl.GuardConfig{
 		Check:   sipacl.AllOf(protector.CheckRegister, r.rules.AllowRegister),
-		Reject:  sipacl.RespondOnce(r.srv, sip.StatusForbidden, "Forbidden"),
-		Observe: r.observe,
+		Observe: func(e sipacl.Event) { r.log.Info(e.Decision.String()) },
 	})
-	r.srv.OnRegister(guard(r.register))
-	r.srv.OnAck(sipacl.AbsorbAck)
+	r.srv.OnRegister(guard.Wrap(r.register))
+	r.srv.OnAck(func(*sip.Request, sip.ServerTransaction) {}) // an ACK is not answered
 	r.srv.OnNoRoute(func(req *sip.Request, tx sip.ServerTransaction) {
 		respond(tx, req, sip.StatusMethodNotAllowed, "Method Not Allowed")
 	})
 	return nil
-}
-
-// observe writes one line a decision, with the address that it came from.
-func (r *registrar) observe(req *sip.Request, d sipacl.Decision) {
-	d.Source, _ = sipacl.SourceOf(req)
-	r.log.Info(d.String())
 }
 
 // serve takes one port for UDP and TCP.

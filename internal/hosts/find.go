@@ -123,23 +123,19 @@ func Mentioned(dst []netip.Addr, word string) []netip.Addr {
 	return appendNumeric(dst, word, false)
 }
 
-// Unescape decodes every percent escape of s once, and drops the backslashes
-// of quoted pairs.
+// Unescape decodes every percent escape of s once.
 func Unescape(s string) string {
-	if strings.IndexByte(s, '%') < 0 && strings.IndexByte(s, '\\') < 0 {
+	if strings.IndexByte(s, '%') < 0 {
 		return s
 	}
 	b := make([]byte, 0, len(s))
 	for i := 0; i < len(s); i++ {
-		switch {
-		case s[i] == '\\':
-			continue
-		case s[i] == '%' && i+2 < len(s) && unhex(s[i+1]) >= 0 && unhex(s[i+2]) >= 0:
+		if s[i] == '%' && i+2 < len(s) && unhex(s[i+1]) >= 0 && unhex(s[i+2]) >= 0 {
 			b = append(b, byte(unhex(s[i+1])<<4|unhex(s[i+2])))
 			i += 2
-		default:
-			b = append(b, s[i])
+			continue
 		}
+		b = append(b, s[i])
 	}
 	return string(b)
 }

@@ -430,7 +430,7 @@ func FuzzNext(f *testing.F) {
 
 func TestUnescape(t *testing.T) {
 	for s, want := range map[string]string{
-		"": "", "a": "a", "%31%2e1": "1.1", "%3A": ":", "%3": "%3", "%": "%", "%zz": "%zz", "%2531": "%31", `a\"b`: `a"b`, `\%31`: "1", "%5c": `\`,
+		"": "", "a": "a", "%31%2e1": "1.1", "%3A": ":", "%3": "%3", "%": "%", "%zz": "%zz", "%2531": "%31", "%5c": `\`,
 	} {
 		require.Equal(t, want, Unescape(s), s)
 	}

@@ -8,7 +8,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/sipacl/sipacl/internal/workload"
+	"github.com/sipacl/sipacl/internal/tests/workload"
 )
 
 // slowIndex reads every row. It is the meaning of Index; when the two differ,

@@ -9,7 +9,7 @@ import (
 	"testing"
 
 	"github.com/sipacl/sipacl/internal/ere"
-	"github.com/sipacl/sipacl/internal/workload"
+	"github.com/sipacl/sipacl/internal/tests/workload"
 )
 
 var large = flag.Bool("large", false, "benchmarks of 100,000 rules too")

@@ -8,7 +8,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/sipacl/sipacl/internal/workload"
+	"github.com/sipacl/sipacl/internal/tests/workload"
 )
 
 // exploding has expressions whose automata have far more states than an

@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/sipacl/sipacl/internal/filter"
-	"github.com/sipacl/sipacl/internal/workload"
+	"github.com/sipacl/sipacl/internal/tests/workload"
 )
 
 // slowTrie reads every prefix. It is the meaning of Trie; when the two
