@@ -591,6 +591,25 @@ func TestCheckContacts(t *testing.T) {
 		{"<sip:a@203.113.1>", CauseMalformed, CauseMalformed},
 		{"<sip:a@0192.0.2.1>", CauseMalformed, CauseMalformed},
 		{"<tel:+1234>", CauseMalformed, CauseMalformed},
+
+		// Every address in a Contact is asked about, wherever it stands.
+		{"<sip:a@192.0.2.1;received=sip:203.0.113.1:5060>", CauseDeny, CauseDeny},
+		{"<sip:a@192.0.2.1;received=192.0.2.2:5060>", CausePermit, CausePermit},
+		{"<sip:a@192.0.2.1;alias=203.0.113.1~5060~1>", CauseDeny, CauseDeny},
+		{"<sip:a@192.0.2.1;fs_nat=yes;fs_path=sip%3A203.0.113.1%3A5060>", CauseDeny, CauseDeny},
+		{"<sip:a@192.0.2.1;x-ast-orig-host=192.168.1.5>", CauseDeny, CauseDeny},
+		{"<sip:a@192.0.2.1>;x=203%2e0.113.1", CauseDeny, CauseDeny},
+		{"<sip:a@192.0.2.1>;x=\"(203.0.113.1)\"", CauseDeny, CauseDeny},
+		{"<sip:a@192.0.2.1?Route=%3Csip:203.0.113.1%3E>", CauseDeny, CauseDeny},
+		{"<sip:a@192.0.2.1;fs_path=sip%3Aphone.example.com>", CauseMalformed, CauseDefault},
+		{"<sip:a@192.0.2.1;maddr=2001:db8::1>", CausePermit, CausePermit},
+		{"<sip:a@[2001:db8::203.0.113.1]>", CausePermit, CausePermit},
+		{"<sip:a@[2001:db8::5efe:203.0.113.1]>", CauseDeny, CauseDeny}, // ISATAP
+		{"<sip:a@[64:ff9b::192.0.2.1]>", CauseDeny, CauseDeny},         // not in 2001:db8::/32
+		{`"a\" <sip:b@203.0.113.1>" <sip:a@192.0.2.1>`, CauseDeny, CauseDeny},
+		// Numbers and names elsewhere lead nowhere by themselves.
+		{"<sip:a@192.0.2.1;line=98765432;pn-param=com.example.app>;expires=3600;q=0.5;x=10.1", CausePermit, CausePermit},
+		{"<sip:a@192.0.2.1;alias=10.1~5060~1>", CauseMalformed, CauseMalformed},
 	} {
 		var contacts []string
 		if c.contacts != "" {
@@ -611,6 +630,17 @@ func TestCheckContacts(t *testing.T) {
 		require.False(t, none.Contacts(ContactConfig{SkipNames: true})(RequestOf(register(t, contact), nil)).Allowed)
 	}
 	require.False(t, none.Contacts(ContactConfig{})(RequestOf(nil, nil)).Allowed)
+	byHand := register(t)
+	byHand.AppendHeader(sip.NewHeader("m", "<sip:a@192.0.2.1>, <sip:b@203.0.113.1>"))
+	d := l.Contacts(ContactConfig{})(RequestOf(byHand, nil))
+	require.Equal(t, CauseDeny, d.Cause)
+	require.Equal(t, "sip:b@203.0.113.1", d.Right)
+	byHand = register(t)
+	byHand.AppendHeader((*sip.ContactHeader)(nil))
+	require.Equal(t, CauseMalformed, l.Contacts(ContactConfig{})(RequestOf(byHand, nil)).Cause)
+	byHand = register(t)
+	byHand.AppendHeader(sip.NewHeader("m", "*"))
+	require.Equal(t, CauseStar, l.Contacts(ContactConfig{})(RequestOf(byHand, nil)).Cause)
 }
 
 // Nothing to ask about is no reason to let somebody pass whom no list knows.

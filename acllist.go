@@ -12,6 +12,8 @@ import (
 	"strings"
 
 	"github.com/emiago/sipgo/sip"
+
+	"github.com/sipacl/sipacl/internal/hosts"
 )
 
 // maxACLName is the longest name of an ACL, in bytes.
@@ -330,10 +332,12 @@ type ContactConfig struct {
 	SkipNames bool
 }
 
-// Contacts returns the check "every Contact leads to an address that passes
-// the list", as contact_acl does for REGISTER: its host, and every maddr
-// parameter that it has. It stands beside the check of the source. Right of
-// the decision is the Contact that was refused.
+// Contacts returns the check "every Contact leads to addresses that pass the
+// list", as contact_acl does for REGISTER. The list is asked about the same
+// places in Contact as a [Protector] looks at: the host, the parameters that
+// lead elsewhere, and every address in other parameters. An IPv6 address with
+// an IPv4 address in it passes if both do. It stands beside the check of the
+// source. Right of the decision is the Contact that was refused.
 //
 // Contacts that are no SIP URI are refused. A request without Contact, and a
 // "Contact: *" that stands alone, bind nothing and are allowed, as long as the
@@ -354,75 +358,50 @@ func (l *ACLList) checkContacts(req *sip.Request, set *ACLSet, cfg ContactConfig
 	if d := l.closed(set); d.Cause != CauseNone {
 		return d
 	}
-	contacts := req.GetHeaders("Contact")
+	var w walk
+	switch w.request(req, false); {
+	case w.why != "":
+		return Decision{Cause: CauseMalformed, Right: shorten(w.odd.text), Info: w.why}
+	case w.star:
+		return Decision{Allowed: true, Cause: CauseStar, Right: "*"}
+	}
 	d := Decision{Allowed: true, Cause: CauseNoContact}
-	for _, h := range contacts {
-		c, ok := h.(*sip.ContactHeader)
-		switch {
-		case !ok:
-			return Decision{Cause: CauseMalformed, Right: shorten(h.Value())}
-		case star(c) && len(contacts) > 1:
-			return Decision{Cause: CauseMalformed, Right: "*"}
-		case star(c):
-			return Decision{Allowed: true, Cause: CauseStar, Right: "*"}
+	for i := range w.n {
+		p := w.at(i)
+		if p.kind == numberPlace || p.kind == namePlace {
+			continue // leads nowhere by itself
 		}
-		if d = l.checkContact(c, set, cfg); !d.Allowed {
-			d.Right = shorten(c.Address.String())
+		if d = l.checkPlace(p, set, cfg); !d.Allowed {
+			d.Right = shorten(p.uri.String())
 			return d
 		}
 	}
 	return d
 }
 
-// star tells the bare "*" from "<sip:*>", which parses to much the same.
-func star(c *sip.ContactHeader) bool {
-	return c.Address.Wildcard && c.Address.Scheme == "" && c.Address.User == "" && len(c.Params) == 0
-}
-
-// checkContact asks about the host and every maddr, in the URI or behind it:
-// who is lenient elsewhere may follow any of them. Parameters in which more
-// could be hidden, a maddr or another Contact, are refused.
-func (l *ACLList) checkContact(c *sip.ContactHeader, set *ACLSet, cfg ContactConfig) Decision {
-	u := &c.Address
-	if !strings.EqualFold(u.Scheme, "sip") && !strings.EqualFold(u.Scheme, "sips") {
+// checkPlace asks about a place in a Contact. What a resolver might take for
+// an address though it is none ("10.1", "0x0a000001") is refused.
+func (l *ACLList) checkPlace(p *place, set *ACLSet, cfg ContactConfig) (d Decision) {
+	var few, all [4]netip.Addr
+	addrs, kind := p.read(few[:0])
+	switch {
+	case p.kind == noPlace:
 		return Decision{Cause: CauseMalformed, Info: "no SIP URI"}
+	case kind == hosts.Bad:
+		return Decision{Cause: CauseMalformed, Info: "host is neither address nor name"}
+	case kind == hosts.Domain && !cfg.SkipNames:
+		return Decision{Cause: CauseMalformed, Info: "host is a name"}
+	case kind == hosts.Domain:
+		return Decision{Allowed: true, Cause: CauseDefault, Info: "host is a name"}
 	}
-	if !openParams(u.UriParams, false) || !openParams(u.Headers, false) || !openParams(c.Params, true) {
-		return Decision{Cause: CauseMalformed, Info: "a parameter may hide another Contact"}
-	}
-	d := l.checkHost(u.Host, set, cfg)
-	for _, params := range []sip.HeaderParams{u.UriParams, c.Params} {
-		for _, p := range params {
-			if !d.Allowed {
+	for _, a := range addrs {
+		for _, a := range hosts.Embedded(all[:0], a, nil) {
+			if d = l.check(Source{Addr: a}, set); !d.Allowed {
 				return d
-			}
-			if strings.EqualFold(strings.Trim(p.K, " \t"), "maddr") {
-				d = l.checkHost(strings.Trim(p.V, " \t"), set, cfg)
 			}
 		}
 	}
 	return d
-}
-
-// checkHost asks about a host as it stands in a URI. What a resolver might
-// take for an address though it is none ("10.1", "0x0a000001") is refused.
-func (l *ACLList) checkHost(host string, set *ACLSet, cfg ContactConfig) Decision {
-	if a, err := netip.ParseAddr(strings.TrimSuffix(strings.TrimPrefix(host, "["), "]")); err == nil && a.Zone() == "" {
-		return l.check(Source{Addr: a}, set)
-	}
-	switch name, ok := hostName(host); {
-	case !ok || hexNumber(name[strings.LastIndexByte(name, '.')+1:]):
-		return Decision{Cause: CauseMalformed, Info: "host is neither address nor name"}
-	case !cfg.SkipNames:
-		return Decision{Cause: CauseMalformed, Info: "host is a name"}
-	}
-	return Decision{Allowed: true, Cause: CauseDefault, Info: "host is a name"}
-}
-
-// hexNumber tells "0xa", which resolvers take for a part of an IPv4 address.
-func hexNumber(s string) bool {
-	digits, ok := strings.CutPrefix(s, "0x")
-	return ok && strings.Trim(digits, "0123456789abcdef") == ""
 }
 
 // closed is the refusal of a list that refuses everything, whatever its rules

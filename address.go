@@ -270,29 +270,3 @@ func parseAddress(s string) (netip.Addr, error) {
 	}
 	return a, nil
 }
-
-// hostName returns the form of a host name that is compared: in lower case,
-// without a trailing dot. ok is false for what is none: labels of
-// letters, digits and hyphens, the last one not all digits (RFC 1123 section
-// 2.1), so that no mistyped address passes for a name.
-func hostName(s string) (name string, ok bool) {
-	s = strings.TrimSuffix(s, ".")
-	if s == "" || len(s) > 253 {
-		return "", false
-	}
-	last := ""
-	for last = range strings.SplitSeq(s, ".") {
-		if last == "" || len(last) > 63 || last[0] == '-' || last[len(last)-1] == '-' {
-			return "", false
-		}
-		for _, c := range []byte(last) {
-			if c != '-' && (c < '0' || c > '9') && (c|32 < 'a' || c|32 > 'z') {
-				return "", false
-			}
-		}
-	}
-	if strings.Trim(last, "0123456789") == "" {
-		return "", false
-	}
-	return strings.ToLower(s), true
-}

@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"strings"
 
+	"github.com/sipacl/sipacl/internal/hosts"
 	"github.com/sipacl/sipacl/internal/sqlrows"
 )
 
@@ -196,7 +197,7 @@ func (rd addressReader) host(r *record, a *AddressRow, text string) {
 	if !r.given(addressMask) {
 		want += " or prefix"
 	}
-	name, ok := hostName(text)
+	name, ok := hosts.Name(text)
 	switch {
 	case !ok:
 		r.badf(addressIP, "want %s", want)

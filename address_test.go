@@ -9,6 +9,8 @@ import (
 
 	"github.com/emiago/sipgo/sip"
 	"github.com/stretchr/testify/require"
+
+	"github.com/sipacl/sipacl/internal/hosts"
 )
 
 func TestProtoNamesAreReadInAnyCase(t *testing.T) {
@@ -57,25 +59,6 @@ func TestParseAddressIsStrict(t *testing.T) {
 	}
 	_, err := parseAddress(strings.Repeat("1", 1<<20))
 	require.Less(t, len(err.Error()), 300)
-}
-
-func TestHostNames(t *testing.T) {
-	long := strings.Repeat("a", 63)
-	for s, want := range map[string]string{
-		"example.com": "example.com", "Example.COM.": "example.com", "a": "a", "1and1.com": "1and1.com",
-		"xn--bcher-kva.example": "xn--bcher-kva.example", "sip-1.example": "sip-1.example", "10.0.0.a1": "10.0.0.a1", long + ".example": long + ".example",
-	} {
-		name, ok := hostName(s)
-		require.True(t, ok, s)
-		require.Equal(t, want, name)
-	}
-	for _, s := range []string{
-		"", ".", "..", "a..b", ".a", "a..", "-a", "a-", "a.-b", "10.0.0.300", "10.0.0.1", "1", "a.1", "exa mple.com", "a_b.com", "a\x00b", "b\u00fccher.example",
-		"example\u3002com", "[::1]", "::1", "10.0.0.0/24", "*.example.com", long + "a.example", strings.Repeat("a.", 127) + "aa",
-	} {
-		_, ok := hostName(s)
-		require.False(t, ok, "%q", s)
-	}
 }
 
 // textAddr is a net.Addr that package net does not know.
@@ -173,7 +156,7 @@ func FuzzParseAddress(f *testing.F) {
 		b, err := parseAddress(a.String())
 		require.NoError(t, err)
 		require.Equal(t, a, b)
-		_, ok := hostName(strings.TrimSpace(s))
+		_, ok := hosts.Name(strings.TrimSpace(s))
 		require.False(t, ok, "%q is an address and a name", s)
 	})
 }
@@ -183,11 +166,11 @@ func FuzzHostName(f *testing.F) {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
-		name, ok := hostName(s)
+		name, ok := hosts.Name(s)
 		if !ok {
 			return
 		}
-		again, ok := hostName(name)
+		again, ok := hosts.Name(name)
 		require.True(t, ok && again == name, "%q", s)
 		table := mustTable(t, AddressRow{Host: s})
 		require.True(t, table.CheckAddress(Query{Host: s}).Allowed)

@@ -90,17 +90,17 @@ func TestNothingBecomesEmptyByItself(t *testing.T) {
 
 func TestHalfOfALongListIsTheMostThatGoesByItself(t *testing.T) {
 	src := new(changing)
-	src.set(hosts(20)...)
+	src.set(hostRows(20)...)
 	p := must(NewPartition(t.Context(), src))
-	src.set(hosts(9)...)
+	src.set(hostRows(9)...)
 	require.ErrorIs(t, lookAt(t, p.p, RunConfig{}), ErrShrunk)
-	src.set(hosts(10)...)
+	src.set(hostRows(10)...)
 	require.NoError(t, lookAt(t, p.p, RunConfig{}))
-	src.set(hosts(1)...)
+	src.set(hostRows(1)...)
 	require.NoError(t, lookAt(t, p.p, RunConfig{}), "of a short list any share")
-	src.set(hosts(19)...)
+	src.set(hostRows(19)...)
 	require.NoError(t, lookAt(t, p.p, RunConfig{}))
-	src.set(hosts(9)...)
+	src.set(hostRows(9)...)
 	require.ErrorIs(t, lookAt(t, p.p, RunConfig{MaxShrink: 0.5}), ErrShrunk, "unless a share is named")
 	for _, most := range []float64{-0.1, 1.1} {
 		require.Error(t, p.Run(t.Context(), RunConfig{MaxShrink: most}))

@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"github.com/emiago/sipgo/sip"
+
+	"github.com/sipacl/sipacl/internal/hosts"
 )
 
 // ownHosts are the names and addresses of this server, as URIs name it: hosts,
@@ -116,12 +118,12 @@ func (rs *RuleSet) detour(d *Decision, what string, left texts, uri *sip.Uri) bo
 		return true
 	}
 	for _, p := range uri.UriParams {
-		if paramIs(p.K, "maddr") && !rs.maddr(d, what+" maddr", left, uri, unescape(p.V)) {
+		if paramIs(p.K, "maddr") && !rs.maddr(d, what+" maddr", left, uri, hosts.Unescape(p.V)) {
 			return false
 		}
 	}
 	for _, h := range uri.Headers {
-		if paramIs(h.K, "route") && !rs.routeList(d, left, unescape(h.V)) {
+		if paramIs(h.K, "route") && !rs.routeList(d, left, hosts.Unescape(h.V)) {
 			return false
 		}
 	}
@@ -144,5 +146,5 @@ func (rs *RuleSet) maddr(d *Decision, what string, left texts, uri *sip.Uri, hos
 // paramIs compares the name of a parameter or header in a URI, however it is
 // escaped.
 func paramIs(name, want string) bool {
-	return strings.EqualFold(strings.Trim(unescape(name), " \t"), want)
+	return strings.EqualFold(strings.Trim(hosts.Unescape(name), " \t"), want)
 }

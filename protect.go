@@ -6,12 +6,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
-	"strconv"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/emiago/sipgo/sip"
+
+	"github.com/sipacl/sipacl/internal/hosts"
 )
 
 // HostNames says what a [Protector] does with a Contact that is a host name:
@@ -20,37 +23,58 @@ type HostNames uint8
 
 const (
 	RefuseHostNames  HostNames = iota // only addresses register
-	PassHostNames                     // every name registers that the partition does not hold: else only literal addresses are protected
+	PassHostNames                     // a name registers unless the partition lists it; what it resolves to is not checked
 	ResolveHostNames                  // a name registers if no address it leads to now, SRV included, is protected
 )
 
-// ProtectConfig lists the addresses that nobody may register: gateways, media
-// servers, the proxy itself. A config that lists none is an error.
+// ProtectConfig lists the addresses that nobody may register, gateways, media
+// servers, the proxy itself, beside those that are always protected:
+// unspecified, loopback, link-local, multicast and broadcast addresses, and
+// the metadata addresses of clouds. The zero config protects those.
 type ProtectConfig struct {
 	Prefixes []netip.Prefix
 
 	// Partition and Groups protect what an address table holds, whatever
-	// port, protocol and pattern its rows have. Without Groups the partition
-	// is not asked.
+	// port, protocol and pattern its rows have. Both are set or none.
 	Partition Partition
 	Groups    []GroupID
+
+	// AllowSpecial holds those of the always protected addresses that may
+	// register nevertheless: 127.0.0.0/8 for a server with all its phones on
+	// one machine. It takes nothing from Prefixes and Partition.
+	AllowSpecial []netip.Prefix
+
+	// NAT64 are the prefixes that translators of this network use, of the
+	// lengths of RFC 6052. 64:ff9b::/96 and 64:ff9b:1::/48 are known.
+	NAT64 []netip.Prefix
 
 	HostNames HostNames
 	Resolver  Resolver      // for ResolveHostNames
 	Timeout   time.Duration // of resolving for one request; 0 is 2 seconds
+
+	// What one request may hold and cost; more is refused.
+	MaxContacts int // addresses in Contact; 0 is 10
+	MaxNames    int // names that are resolved; 0 is 16
+	MaxLookups  int // questions to the Resolver; a name takes seven and one a target; 0 is 64
 }
 
 // Protector keeps addresses from being registered. Without it a user
 // registers a gateway's address as Contact, and the calls to that user leave
 // through the gateway, with no check between.
 //
-// It looks at the host of every Contact, Path and Route of a request, and at
-// the maddr, received and alias in their parameters and the Route in their
-// headers. An address is recognised in every spelling that some resolver
-// understands: with leading zeros, octal or decimal, in hexadecimal, as one
-// number, IPv4-mapped, embedded in a NAT64 or 6to4 address, in brackets, with a
-// trailing dot. What is neither a canonical address nor a host name is refused
-// even if it is not protected.
+// It looks at every address in Contact, Path, Route and Record-Route of a
+// request: at the host of the URI, at maddr, received, alias, fs_path and
+// x-ast-orig-host, and at whatever looks like an address in other parameters
+// and in the headers of the URI, escaped up to three times. In those other
+// places a number of fewer than four parts, as 5060, 0.5 or 167772161, is
+// protected by Prefixes and Partition only, and a host name by Partition only.
+//
+// An address is recognised in every spelling that some resolver understands:
+// with leading zeros, octal or decimal, in hexadecimal, as one number, in
+// brackets, with a trailing dot, and embedded in IPv6: mapped, compatible,
+// translated, NAT64, 6to4, Teredo, ISATAP. A host that is neither a canonical
+// address nor a host name is refused even if it is not protected. So is a Path
+// or Route that sipgo would read otherwise than others do.
 //
 // The zero Protector and a nil one refuse everything.
 type Protector struct {
@@ -60,37 +84,87 @@ type Protector struct {
 
 // NewProtector checks cfg.
 func NewProtector(cfg ProtectConfig) (*Protector, error) {
-	if len(cfg.Prefixes) == 0 && (cfg.Partition.p == nil || len(cfg.Groups) == 0) {
-		return nil, errors.New("sipacl: protector: want prefixes, or a partition and groups")
-	}
-	if len(cfg.Groups) > 0 && cfg.Partition.p == nil {
-		return nil, errors.New("sipacl: protector: groups without a partition")
-	}
 	if cfg.HostNames > ResolveHostNames || cfg.HostNames == ResolveHostNames && cfg.Resolver == nil {
 		return nil, errors.New("sipacl: protector: want a resolver to resolve host names")
 	}
-	prefixes := make([]netip.Prefix, len(cfg.Prefixes))
-	for i, p := range cfg.Prefixes {
-		if !p.IsValid() || p.Addr().Is4In6() && p.Bits() < 96 {
-			return nil, fmt.Errorf("sipacl: protector: %s is no prefix to protect", p)
-		}
-		if p.Addr().Is4In6() {
-			p = netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-96)
-		}
-		prefixes[i] = p.Masked()
+	if (len(cfg.Groups) > 0) != (cfg.Partition.p != nil) {
+		return nil, errors.New("sipacl: protector: want a partition and groups, or neither")
 	}
-	cfg.Prefixes = prefixes
-	cfg.Groups = append([]GroupID(nil), cfg.Groups...)
-	if cfg.Timeout <= 0 {
-		cfg.Timeout = 2 * time.Second
+	if err := cfg.addresses(); err != nil {
+		return nil, fmt.Errorf("sipacl: protector: %w", err)
 	}
+	cfg.defaults()
 	return &Protector{cfg, true}, nil
 }
 
+// addresses checks the lists of cfg, and makes copies of them.
+func (cfg *ProtectConfig) addresses() (err error) {
+	cfg.Groups, cfg.NAT64 = slices.Clone(cfg.Groups), slices.Clone(cfg.NAT64)
+	if cfg.Prefixes, err = plainPrefixes(cfg.Prefixes); err != nil {
+		return fmt.Errorf("in Prefixes: %w", err)
+	}
+	if cfg.AllowSpecial, err = plainPrefixes(cfg.AllowSpecial); err != nil {
+		return fmt.Errorf("in AllowSpecial: %w", err)
+	}
+	for _, p := range cfg.AllowSpecial {
+		if !hosts.HoldsSpecial(p) {
+			return fmt.Errorf("%s in AllowSpecial holds no address that is always protected", p)
+		}
+	}
+	for _, p := range cfg.NAT64 {
+		if !hosts.ValidNAT64(p) {
+			return fmt.Errorf("%s in NAT64: want IPv6 of length 32, 40, 48, 56, 64 or 96", p)
+		}
+	}
+	return nil
+}
+
+func (cfg *ProtectConfig) defaults() {
+	if cfg.Timeout <= 0 {
+		cfg.Timeout = 2 * time.Second
+	}
+	for _, limit := range []struct {
+		value *int
+		def   int
+	}{{&cfg.MaxContacts, 10}, {&cfg.MaxNames, 16}, {&cfg.MaxLookups, 64}} {
+		if *limit.value <= 0 {
+			*limit.value = limit.def
+		}
+	}
+}
+
+// plainPrefixes returns prefixes in the form that plain addresses are compared
+// with: unmapped and masked.
+func plainPrefixes(prefixes []netip.Prefix) ([]netip.Prefix, error) {
+	plain := make([]netip.Prefix, len(prefixes))
+	for i, p := range prefixes {
+		switch {
+		case !p.IsValid():
+			return nil, errors.New("a prefix is not set")
+		case p.Addr().Is4In6() && p.Bits() < 96:
+			return nil, fmt.Errorf("%s is half IPv4: want a mask of 96 at least", p)
+		case p.Addr().Is4In6():
+			p = netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-96)
+		}
+		plain[i] = p.Masked()
+	}
+	return plain, nil
+}
+
+func contains(prefixes []netip.Prefix, a netip.Addr) bool {
+	for _, p := range prefixes {
+		if p.Contains(a) {
+			return true
+		}
+	}
+	return false
+}
+
 // CheckRegister refuses a REGISTER that leads to a protected address. The
-// Right of the decision is what leads there. It allows nothing beyond that:
-// join it with the other checks by [AllOf]. It is a [Check]. With
-// ResolveHostNames it does I/O, for Timeout at the most.
+// Right of the decision is what leads there, Info says where it stands and why
+// it is refused. It allows nothing beyond that: join it with the other checks
+// by [AllOf]. It is a [Check]. With ResolveHostNames it does I/O, for Timeout
+// at the most.
 func (p *Protector) CheckRegister(r Request) Decision {
 	if p == nil || !p.ok || r.Request == nil {
 		return Decision{Source: r.Source}
@@ -102,10 +176,10 @@ func (p *Protector) CheckRegister(r Request) Decision {
 		defer cancel()
 	}
 	c.table, c.trace = asked(p.cfg.Partition.Part, r.at, r.trace), r.trace
-	c.refusal.Source = r.Source
 	if c.request(r.Request) {
 		return Decision{Allowed: true, Cause: CauseNotProtected, Source: r.Source}
 	}
+	c.refusal.Source = r.Source
 	return c.refusal
 }
 
@@ -115,353 +189,192 @@ func (p *Protector) CheckHost(ctx context.Context, host string) Decision {
 		return Decision{}
 	}
 	c := protection{Protector: p, ctx: ctx, table: p.cfg.Partition.Current()}
-	if c.host(host) {
+	if c.harmless(&place{text: host}) {
 		return Decision{Allowed: true, Cause: CauseNotProtected, Right: host}
 	}
 	return c.refusal
 }
 
 // protection is one check. Its methods report whether what they are given is
-// harmless; the first that is not sets refusal.
+// harmless; one that is not sets refusal.
 type protection struct {
 	*Protector
 	ctx     context.Context
 	table   *Table // of the partition
 	refusal Decision
 	trace   *Trace // nil most of the time
+
+	names   int      // that were resolved
+	known   []string // those that are harmless
+	lookups *budget
 }
 
-func (c *protection) refuse(cause Cause, what, why string) bool {
-	c.refusal.Cause, c.refusal.Right, c.refusal.Info = cause, shorten(what), why
+func (c *protection) refuse(cause Cause, p *place, why string) bool {
+	if where := p.where(); where != "" {
+		why = where + ": " + why
+	}
+	c.refusal = Decision{Cause: cause, Right: shorten(p.text), Info: why}
 	return false
 }
 
+// request looks at the places of req: up to the first that is refused, and at
+// all of them for a trace.
 func (c *protection) request(req *sip.Request) bool {
-	for _, h := range req.Headers() {
-		ok := true
-		switch name := headerName(h); {
-		case isHeader(name, "contact", "m"):
-			ok = c.contact(h)
-		case strings.EqualFold(name, "path"):
-			ok = c.addresses(h.Value())
-		case strings.EqualFold(name, "route"):
-			route, typed := h.(*sip.RouteHeader)
-			if ok = !typed || route != nil; !ok {
-				return c.refuse(CauseMalformed, "Route", "no address")
-			}
-			ok = c.addresses(h.Value())
-		}
-		if !ok {
-			return false
-		}
+	var w walk
+	w.request(req, true)
+	if w.why != "" {
+		return c.note(&w.odd, c.refuse(CauseMalformed, &w.odd, w.why))
 	}
-	return true
-}
-
-func (c *protection) contact(h sip.Header) bool {
-	contact, ok := h.(*sip.ContactHeader)
-	switch {
-	case !ok:
-		return c.addresses(h.Value())
-	case contact == nil:
-		return c.refuse(CauseMalformed, "Contact", "no address")
+	if w.contacts > c.cfg.MaxContacts {
+		all := place{field: "Contact"}
+		return c.note(&all, c.refuse(CauseMalformed, &all, fmt.Sprintf("more than %d addresses", c.cfg.MaxContacts)))
 	}
-	if contact.Address.Wildcard && contact.Address.Scheme == "" {
-		return true
-	}
-	return c.uri(&contact.Address) && c.params(contact.Params, true)
-}
-
-// addresses looks at a list of addresses.
-func (c *protection) addresses(list string) bool {
-	for text := range splitAddresses(list) {
-		var u sip.Uri
-		var params sip.HeaderParams
-		if _, err := sip.ParseAddressValue(text, &u, &params); err != nil {
-			return c.refuse(CauseMalformed, text, "no address")
+	var first Decision
+	for i := range w.n {
+		p := w.at(i)
+		if c.note(p, c.harmless(p)) {
+			continue
 		}
-		if !c.uri(&u) || !c.params(params, true) {
-			return false
+		if first.Cause == CauseNone {
+			first = c.refusal
+		}
+		if c.trace == nil {
+			break
 		}
 	}
-	return true
+	c.refusal = first
+	return first.Cause == CauseNone
 }
 
-func (c *protection) uri(u *sip.Uri) bool {
-	switch u.Scheme {
-	case "sip", "sips":
-		return c.host(u.Host) && c.params(u.UriParams, false) && c.params(u.Headers, false) && c.routes(u.Headers)
-	case "tel", "urn":
-		return true // leads to no address
+// note adds a place to the trace, and returns what was found out about it.
+func (c *protection) note(p *place, harmless bool) bool {
+	if c.trace == nil {
+		return harmless
 	}
-	return c.refuse(CauseMalformed, u.String(), "scheme")
-}
-
-// routes looks at the Route header fields that a URI asks for.
-func (c *protection) routes(fields sip.HeaderParams) bool {
-	for _, f := range fields {
-		if strings.EqualFold(strings.Trim(unescape(f.K), " \t"), "route") && !c.addresses(unescape(f.V)) {
-			return false
-		}
+	s := Step{Check: "protector", Text: p.where(), Subject: p.text, Matched: !harmless}
+	if !harmless {
+		s.Note = strings.TrimPrefix(c.refusal.Info, s.Text+": ")
 	}
-	return true
-}
-
-// params looks at the parameters that lead somewhere else, and refuses those
-// in which one may hide. Behind a URI, quotes are possible.
-func (c *protection) params(params sip.HeaderParams, quotes bool) bool {
-	if !openParams(params, quotes) {
-		return c.refuse(CauseMalformed, params.String(), "a parameter may hide another")
-	}
-	for _, p := range params {
-		switch strings.ToLower(strings.Trim(unescape(p.K), " \t")) {
-		case "maddr", "received", "alias":
-			if !c.place(unescape(p.V)) {
-				return false
-			}
-		}
-	}
-	return true
-}
-
-// place looks at the value of a parameter: a host, host:port, a SIP URI, or
-// host~port~protocol.
-func (c *protection) place(s string) bool {
-	s = strings.Trim(s, " \t\"<>")
-	if scheme, _, ok := strings.Cut(s, ":"); ok && (strings.EqualFold(scheme, "sip") || strings.EqualFold(scheme, "sips")) {
-		u := parseURI(s)
-		if u.Host == "" {
-			return c.refuse(CauseMalformed, s, "no valid URI")
-		}
-		return c.uri(&u)
-	}
-	s, _, _ = strings.Cut(s, "~")
-	if strings.Count(s, ":") == 1 {
-		s, _, _ = strings.Cut(s, ":")
-	} else if i := strings.LastIndexByte(s, ']'); i >= 0 {
-		s = s[:i+1]
-	}
-	return c.host(s)
-}
-
-// host looks at a host in any spelling.
-func (c *protection) host(host string) bool {
-	harmless := c.read(host)
-	if c.trace != nil {
-		c.trace.Steps = append(c.trace.Steps, Step{Check: "protector", Subject: host, Matched: !harmless, Note: c.refusal.Info})
-	}
+	c.trace.Steps = append(c.trace.Steps, s)
 	return harmless
 }
 
-func (c *protection) read(host string) bool {
-	addrs, kind := readHost(host)
+func (c *protection) harmless(p *place) bool {
+	if p.kind == namePlace {
+		return c.asked(p, Query{Host: p.text})
+	}
+	var few [4]netip.Addr
+	addrs, kind := p.read(few[:0])
 	for _, a := range addrs {
-		if !c.harmless(host, a) {
+		if !c.passes(p, a) {
 			return false
 		}
 	}
 	switch kind {
-	case hostAddress:
+	case hosts.Address:
 		return true
-	case hostIsName:
-		return c.name(host)
+	case hosts.Domain:
+		return c.name(p)
 	}
-	return c.refuse(CauseMalformed, host, "neither a canonical address nor a host name")
+	return c.refuse(CauseMalformed, p, "neither a canonical address nor a host name")
 }
 
-// harmless looks at an address that host leads to.
-func (c *protection) harmless(host string, a netip.Addr) bool {
-	for _, p := range c.cfg.Prefixes {
-		if p.Contains(a) {
-			return c.refuse(CauseProtected, host, a.String()+" is protected")
+// passes looks at an address that a place leads to, and at those in it.
+func (c *protection) passes(p *place, a netip.Addr) bool {
+	var few [4]netip.Addr
+	for _, a := range hosts.Embedded(few[:0], a, c.cfg.NAT64) {
+		what := hosts.Special(a)
+		switch {
+		case p.kind == numberPlace && a.As4()[0] == 0:
+			continue // a number below 2^24 is a count
+		case contains(c.cfg.Prefixes, a):
+			return c.refuse(CauseProtected, p, a.String()+" is protected")
+		case p.kind != numberPlace && what != "" && !contains(c.cfg.AllowSpecial, a):
+			return c.refuse(CauseProtected, p, a.String()+" is "+what)
+		case !c.asked(p, Query{Addr: a}):
+			return false
 		}
 	}
-	return c.asked(host, Query{Addr: a}, a.String())
+	return true
 }
 
-// asked looks for what in the groups of the partition. A partition that cannot
-// answer protects everything.
-func (c *protection) asked(host string, q Query, what string) bool {
+// asked looks for an address or host in the groups of the partition. A
+// partition that cannot answer protects everything.
+func (c *protection) asked(p *place, q Query) bool {
 	q.Any = AnyPort | AnyProto | AnySubject
 	for _, g := range c.cfg.Groups {
 		q.Group = g
 		switch d := c.table.CheckAddress(q); {
 		case d.Allowed:
-			return c.refuse(CauseProtected, host, what+" is protected")
+			what := q.Host
+			if q.Addr.IsValid() {
+				what = q.Addr.String()
+			}
+			return c.refuse(CauseProtected, p, what+" is protected")
 		case d.Cause != CauseNoAddress:
-			return c.refuse(d.Cause, host, "the partition does not answer")
+			return c.refuse(d.Cause, p, "the partition does not answer")
 		}
 	}
 	return true
 }
 
-func (c *protection) name(host string) bool {
-	if c.cfg.HostNames != RefuseHostNames && !c.asked(host, Query{Host: host}, host) {
+// name looks at a host name.
+func (c *protection) name(p *place) bool {
+	if c.cfg.HostNames == RefuseHostNames {
+		return c.refuse(CauseProtected, p, "host names do not register")
+	}
+	if !c.asked(p, Query{Host: p.text}) {
 		return false
 	}
-	switch c.cfg.HostNames {
-	case PassHostNames:
+	return c.cfg.HostNames == PassHostNames || c.resolves(p)
+}
+
+// resolves looks at the addresses that a name leads to.
+func (c *protection) resolves(p *place) bool {
+	name := strings.TrimSuffix(p.text, ".")
+	if slices.Contains(c.known, name) {
 		return true
-	case RefuseHostNames:
-		return c.refuse(CauseProtected, host, "host names do not register")
 	}
-	addrs, err := resolveName(c.ctx, c.cfg.Resolver, strings.TrimSuffix(host, "."), true)
-	if err != nil || len(addrs) == 0 {
-		return c.refuse(CauseError, host, "the name does not resolve")
+	if c.names++; c.names > c.cfg.MaxNames {
+		return c.refuse(CauseError, p, fmt.Sprintf("more than %d host names", c.cfg.MaxNames))
+	}
+	if c.lookups == nil {
+		c.lookups = &budget{c.cfg.Resolver, c.cfg.MaxLookups}
+	}
+	addrs, err := resolveName(c.ctx, c.lookups, name, true)
+	switch {
+	case errors.Is(err, errBudget):
+		return c.refuse(CauseError, p, fmt.Sprintf("more than %d look-ups", c.cfg.MaxLookups))
+	case err != nil || len(addrs) == 0:
+		return c.refuse(CauseError, p, "the name does not resolve")
 	}
 	for _, a := range addrs {
-		for _, b := range embedded(a) {
-			if !c.harmless(host, b) {
-				return false
-			}
+		if !c.passes(p, a) {
+			return false
 		}
 	}
+	c.known = append(c.known, name)
 	return true
 }
 
-// hostKind says what a host is, as written.
-type hostKind uint8
-
-const (
-	hostBad     hostKind = iota // a spelling that readers understand differently
-	hostAddress                 // a canonical address
-	hostIsName                  // a name
-)
-
-// readHost gives every address that host may be read as, and what it is.
-func readHost(host string) (addrs []netip.Addr, kind hostKind) {
-	s := strings.TrimSuffix(host, ".")
-	inner := strings.TrimSuffix(strings.TrimPrefix(s, "["), "]")
-	zoneless, _, _ := strings.Cut(inner, "%")
-	if a, err := netip.ParseAddr(zoneless); err == nil {
-		if s != host || zoneless != inner {
-			return embedded(a), hostBad
-		}
-		if a.Is4() && s != inner || a.Is6() && s != "["+inner+"]" {
-			return embedded(a), hostBad
-		}
-		return embedded(a), hostAddress
-	}
-	if numericHost(inner) {
-		return numericAddrs(inner), hostBad
-	}
-	if strings.ContainsAny(inner, ":[]") {
-		return looseIPv6(zoneless), hostBad
-	}
-	if _, ok := hostName(strings.ReplaceAll(s, "_", "x")); !ok || !labelBytes(s) {
-		return nil, hostBad
-	}
-	return nil, hostIsName
+// budget is a Resolver that answers a number of questions.
+type budget struct {
+	Resolver
+	left int
 }
 
-// embedded gives a and the IPv4 addresses it leads to: of IPv4-mapped,
-// IPv4-compatible, NAT64 and 6to4 addresses.
-func embedded(a netip.Addr) []netip.Addr {
-	a = a.WithZone("")
-	if !a.Is6() {
-		return []netip.Addr{a}
+var errBudget = errors.New("too many look-ups")
+
+func (b *budget) LookupNetIP(ctx context.Context, network, host string) ([]netip.Addr, error) {
+	if b.left--; b.left < 0 {
+		return nil, errBudget
 	}
-	b := a.As16()
-	addrs := []netip.Addr{a.Unmap()}
-	switch {
-	case nat64.Contains(a), compatible.Contains(a):
-		addrs = append(addrs, netip.AddrFrom4([4]byte(b[12:])))
-	case sixToFour.Contains(a):
-		addrs = append(addrs, netip.AddrFrom4([4]byte(b[2:6])))
-	}
-	return addrs
+	return b.Resolver.LookupNetIP(ctx, network, host)
 }
 
-var (
-	nat64      = netip.MustParsePrefix("64:ff9b::/96")
-	compatible = netip.MustParsePrefix("::/96")
-	sixToFour  = netip.MustParsePrefix("2002::/16")
-)
-
-// numericAddrs gives the IPv4 addresses that inet_aton(3) and its lookalikes
-// read: one to four numbers, the last one filling what is left, each number
-// decimal, hexadecimal or, with a leading zero, octal or decimal.
-func numericAddrs(s string) (addrs []netip.Addr) {
-	parts := strings.Split(s, ".")
-	if len(parts) > 4 {
-		return nil
+func (b *budget) LookupSRV(ctx context.Context, service, proto, name string) (string, []*net.SRV, error) {
+	if b.left--; b.left < 0 {
+		return "", nil, errBudget
 	}
-	for readings := range 1 << len(parts) { // a bit a part: leading zeros are octal
-		var v uint64
-		ok := true
-		for i, p := range parts {
-			n, err := readNumber(p, readings>>i&1 == 1)
-			width := 8
-			if i == len(parts)-1 {
-				width = 8 * (5 - len(parts))
-			}
-			// Lookalikes without a range check keep the low bits.
-			ok = ok && err == nil
-			v = v<<width | n&(1<<width-1)
-		}
-		if ok {
-			addrs = append(addrs, netip.AddrFrom4([4]byte{byte(v >> 24), byte(v >> 16), byte(v >> 8), byte(v)}))
-		}
-	}
-	return addrs
-}
-
-func readNumber(s string, octal bool) (uint64, error) {
-	switch {
-	case s == "":
-		return 0, nil
-	case len(s) > 1 && s[0] == '0' && s[1]|0x20 == 'x':
-		return strconv.ParseUint("0"+s[2:], 16, 64)
-	case octal && s[0] == '0':
-		return strconv.ParseUint(s, 8, 64)
-	}
-	return strconv.ParseUint(s, 10, 64)
-}
-
-// looseIPv6 reads IPv6 with more than four digits in a group, or with an IPv4
-// tail that is spelled oddly.
-func looseIPv6(s string) []netip.Addr {
-	groups := strings.Split(s, ":")
-	for i, g := range groups {
-		if g == "" || strings.Contains(g, ".") {
-			continue
-		}
-		g = strings.TrimLeft(g, "0")
-		groups[i] = "0" + g[max(0, len(g)-4):] // as readers that keep the low bits
-		if len(g) >= 4 {
-			groups[i] = g[len(g)-4:]
-		}
-	}
-	last := len(groups) - 1
-	tails := []netip.Addr{{}}
-	if strings.Contains(groups[last], ".") {
-		tails = numericAddrs(groups[last])
-	}
-	var addrs []netip.Addr
-	for _, t := range tails {
-		if t.IsValid() {
-			groups[last] = t.String()
-		}
-		if a, err := netip.ParseAddr(strings.Join(groups, ":")); err == nil {
-			addrs = append(addrs, embedded(a)...)
-		}
-	}
-	return addrs
-}
-
-// unescape decodes every escape, for texts that are searched for what they
-// may hide.
-func unescape(s string) string {
-	b := make([]byte, 0, len(s))
-	for i := 0; i < len(s); i++ {
-		if s[i] == '%' && i+2 < len(s) {
-			if hi, lo := unhex(s[i+1]), unhex(s[i+2]); hi >= 0 && lo >= 0 {
-				b = append(b, byte(hi<<4|lo))
-				i += 2
-				continue
-			}
-		}
-		b = append(b, s[i])
-	}
-	return string(b)
+	return b.Resolver.LookupSRV(ctx, service, proto, name)
 }

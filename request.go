@@ -7,6 +7,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -263,30 +264,115 @@ func ReferTo(req *sip.Request) ([]sip.Uri, error) {
 var errReferTo = errors.New("sipacl: Refer-To is not an address")
 
 // splitAddresses yields the addresses of a header field that is a list of
-// them: commas inside quotes and brackets do not split.
+// them.
 func splitAddresses(s string) func(yield func(string) bool) {
 	return func(yield func(string) bool) {
-		start, quoted, bracketed := 0, false, false
-		for i := 0; i < len(s); i++ {
-			switch c := s[i]; {
-			case quoted:
-				if c == '\\' {
-					i++
-				}
-				quoted = c != '"'
-			case c == '"':
-				quoted = true
-			case c == '<':
-				bracketed = true
-			case c == '>':
-				bracketed = false
-			case c == ',' && !bracketed:
-				if !yield(strings.Trim(s[start:i], " \t")) {
-					return
-				}
-				start = i + 1
+		for rest, more := s, true; more; {
+			var one string
+			if one, rest, more = cutAddress(rest); !yield(one) {
+				return
 			}
 		}
-		yield(strings.Trim(s[start:], " \t"))
 	}
+}
+
+// cutAddress cuts the first address off a list of them: commas inside quotes
+// and brackets do not split. more is false at the last one.
+func cutAddress(s string) (one, rest string, more bool) {
+	quoted, bracketed := false, false
+	for i := 0; i < len(s); i++ {
+		switch c := s[i]; {
+		case quoted:
+			if c == '\\' {
+				i++
+			}
+			quoted = c != '"'
+		case c == '"':
+			quoted = true
+		case c == '<':
+			bracketed = true
+		case c == '>':
+			bracketed = false
+		case c == ',' && !bracketed:
+			return strings.Trim(s[:i], " \t"), s[i+1:], true
+		}
+	}
+	return strings.Trim(s, " \t"), "", false
+}
+
+// rereads reports whether sipgo reads a URI again as it wrote it. It does not
+// where it dropped part of what it read: the next hop sees what is written.
+func rereads(u *sip.Uri) bool {
+	var again sip.Uri
+	return sip.ParseUri(u.String(), &again) == nil && again.Raw() == u.Raw() && again.Scheme == u.Scheme &&
+		again.User == u.User && again.Password == u.Password && again.Host == u.Host && again.Port == u.Port &&
+		slices.Equal(again.UriParams, u.UriParams) && slices.Equal(again.Headers, u.Headers)
+}
+
+// isText reports whether u and params are all that text says. Where sipgo
+// leaves a field as it was sent, others read again what it dropped, of two
+// parameters with one name the first. Display names, blanks and the letter
+// case of the scheme do not count.
+func isText(text string, u *sip.Uri, params sip.HeaderParams) bool {
+	uri, behind, ok := cutURI(text)
+	var b strings.Builder
+	b.Grow(len(text))
+	u.StringWrite(&b)
+	written := b.String()
+	if n := len(u.Scheme); !ok || len(uri) != len(written) || uri[n:] != written[n:] || !strings.EqualFold(uri[:n], written[:n]) {
+		return false
+	}
+	for _, p := range params {
+		if strings.Trim(p.K, " \t") == "" && p.V == "" {
+			continue // the blanks of "<sip:a@b> ;lr"
+		}
+		for _, part := range [...]string{";", p.K, "=", p.V} {
+			if part != "=" || p.V != "" {
+				behind, ok = cutText(behind, part)
+			}
+			if !ok {
+				return false
+			}
+		}
+	}
+	return strings.Trim(behind, " \t") == ""
+}
+
+// cutText cuts text off the front of s. Blanks do not count.
+func cutText(s, text string) (rest string, ok bool) {
+	for i := range len(text) {
+		if text[i] == ' ' || text[i] == '\t' {
+			continue
+		}
+		if s = strings.TrimLeft(s, " \t"); s == "" || s[0] != text[i] {
+			return s, false
+		}
+		s = s[1:]
+	}
+	return s, true
+}
+
+// cutURI finds the URI of an address where sipgo does, and what stands behind.
+func cutURI(text string) (uri, behind string, ok bool) {
+	i := strings.IndexAny(text, `"<;`)
+	if i >= 0 && text[i] == '"' {
+		for i++; i < len(text) && text[i] != '"'; i++ {
+			if text[i] == '\\' {
+				i++
+			}
+		}
+		next := strings.IndexByte(text[min(i, len(text)):], '<')
+		if next < 0 {
+			return "", "", false
+		}
+		i += next
+	}
+	if i < 0 {
+		return text, "", true
+	}
+	if text[i] == ';' {
+		return text[:i], text[i:], true
+	}
+	uri, behind, ok = strings.Cut(text[i+1:], ">")
+	return uri, behind, ok
 }

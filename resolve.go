@@ -12,6 +12,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/sipacl/sipacl/internal/hosts"
 )
 
 // Resolver looks names up. *net.Resolver is one.
@@ -39,6 +41,13 @@ type ResolveConfig struct {
 	// resolve, for whatever reason; after that it matches nothing. 0 is one
 	// hour.
 	MaxAge time.Duration
+
+	// AllowSpecial holds addresses that names may bring into the table though
+	// they lead to the host itself, its link or many hosts at once: loopback,
+	// link-local, multicast, broadcast and unspecified addresses, and the
+	// metadata addresses of clouds. All others of these match nothing, and
+	// the name's status says so.
+	AllowSpecial []netip.Prefix
 }
 
 // NameStatus tells what a host name of a table leads to.
@@ -46,7 +55,7 @@ type NameStatus struct {
 	Name       string
 	Addrs      []netip.Addr // in order; none if it matches nothing
 	ResolvedAt time.Time    // of the last good answer; zero if there was none
-	Err        error        // of the last look-up; nil if it went well
+	Err        error        // of the last look-up, or what it brought that matches nothing; nil if it went well
 }
 
 // names keeps the answers for the host names of one partition. Its methods
@@ -62,10 +71,11 @@ type names struct {
 
 type answer struct {
 	NameStatus
-	asked time.Time
-	since time.Time // of Addrs, which may be half of a good answer
-	used  bool      // by the load that runs
-	owed  bool      // an answer is due, but there was no time left
+	asked  time.Time
+	since  time.Time // of Addrs, which may be half of a good answer
+	failed bool      // no good answer to the last look-up
+	used   bool      // by the load that runs
+	owed   bool      // an answer is due, but there was no time left
 }
 
 func newNames(cfg ResolveConfig, clock func() time.Time) *names {
@@ -103,7 +113,7 @@ func (n *names) resolve(ctx context.Context, rows iter.Seq2[AddressRow, error]) 
 			if !yield(r, err) {
 				return
 			}
-			name, ok := hostName(r.Host)
+			name, ok := hosts.Name(r.Host)
 			if err != nil || !ok {
 				continue
 			}
@@ -138,13 +148,13 @@ func (n *names) addrs(ctx context.Context, name string) []netip.Addr {
 		return a.Addrs
 	}
 	switch {
-	case n.owed && a.Err != nil && !a.owed:
+	case n.owed && a.failed && !a.owed:
 	case n.spent >= 2*n.cfg.Timeout:
-		a.owed, a.Err = true, errNoTime
+		a.owed, a.failed, a.Err = true, true, errNoTime
 	default:
 		n.ask(ctx, a, now)
 	}
-	if a.Err != nil && now.Sub(a.since) > n.cfg.MaxAge {
+	if a.failed && now.Sub(a.since) > n.cfg.MaxAge {
 		a.Addrs = nil
 	}
 	return a.Addrs
@@ -154,13 +164,16 @@ func (n *names) addrs(ctx context.Context, name string) []netip.Addr {
 func (n *names) ask(ctx context.Context, a *answer, now time.Time) {
 	began := time.Now()
 	one, cancel := context.WithTimeout(ctx, n.cfg.Timeout)
-	addrs, err := n.lookup(one, a.Name)
+	addrs, special, err := n.lookup(one, a.Name)
 	cancel()
 	n.spent += time.Since(began)
 	if ctx.Err() != nil {
 		return // tells of the load, not of the name
 	}
-	a.asked, a.Err, a.owed = now, err, false
+	a.asked, a.Err, a.failed, a.owed = now, err, err != nil, false
+	if special != nil {
+		a.Err = errors.Join(err, special)
+	}
 	switch {
 	case err == nil:
 		a.Addrs, a.ResolvedAt, a.since = addrs, now, now
@@ -175,21 +188,33 @@ const (
 	maxTargets = 16
 )
 
-// lookup returns the addresses of a name and of its SRV targets, as a set. An
-// error says that some may be missing.
-func (n *names) lookup(ctx context.Context, name string) ([]netip.Addr, error) {
-	addrs, err := resolveName(ctx, n.cfg.Resolver, name, n.cfg.SRV)
-	addrs = slices.DeleteFunc(addrs, func(a netip.Addr) bool { return !a.IsValid() || a.IsUnspecified() || a.IsMulticast() })
-	slices.SortFunc(addrs, netip.Addr.Compare)
-	addrs = slices.Compact(addrs)
-	if len(addrs) > maxAddrs {
-		return nil, fmt.Errorf("%s has %d addresses, want at most %d", name, len(addrs), maxAddrs)
+// lookup returns the addresses of a name and of its SRV targets, as a set, and
+// as an errSpecial what it leaves out. err says that some may be missing.
+func (n *names) lookup(ctx context.Context, name string) (addrs []netip.Addr, special, err error) {
+	all, err := resolveName(ctx, n.cfg.Resolver, name, n.cfg.SRV)
+	slices.SortFunc(all, netip.Addr.Compare)
+	for _, a := range slices.Compact(all) {
+		switch what := hosts.Special(a); {
+		case !a.IsValid():
+		case what != "" && !contains(n.cfg.AllowSpecial, a):
+			special = fmt.Errorf("%s leads to %s, %s: %w", name, a, what, errSpecial)
+		default:
+			addrs = append(addrs, a)
+		}
 	}
-	if len(addrs) == 0 && err == nil {
-		err = fmt.Errorf("%s has no address", name)
+	switch {
+	case len(addrs) > maxAddrs:
+		return nil, special, fmt.Errorf("%s has %d addresses, want at most %d", name, len(addrs), maxAddrs)
+	case len(addrs) == 0 && err == nil && special != nil:
+		return nil, nil, special
+	case len(addrs) == 0 && err == nil:
+		return nil, nil, fmt.Errorf("%s has no address", name)
 	}
-	return addrs, err
+	return addrs, special, err
 }
+
+// errSpecial is wrapped by the error for an address that is left out.
+var errSpecial = errors.New("left out, see AllowSpecial")
 
 // services are the SRV names below which SIP servers, sipgo among them, look
 // for where a host name leads.
@@ -237,11 +262,15 @@ func unlessNotFound(err error) error {
 	return err
 }
 
-// warnings tells of the names that match nothing by address.
+// warnings are about the names that match nothing by address, and those of
+// whose addresses one is left out.
 func (n *names) warnings() (all []string) {
 	for _, s := range n.status() {
-		if len(s.Addrs) == 0 {
+		switch {
+		case len(s.Addrs) == 0:
 			all = append(all, fmt.Sprintf("host name %s matches no address: %v", s.Name, s.Err))
+		case errors.Is(s.Err, errSpecial):
+			all = append(all, fmt.Sprintf("host name %s: %v", s.Name, s.Err))
 		}
 	}
 	return all

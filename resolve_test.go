@@ -3,6 +3,7 @@ package sipacl
 import (
 	"context"
 	"errors"
+	"fmt"
 	"iter"
 	"net"
 	"net/netip"
@@ -108,7 +109,40 @@ func TestEveryAddressOfANameMatches(t *testing.T) {
 	require.Len(t, names, 1)
 	require.Equal(t, "gw.example.com", names[0].Name)
 	require.Len(t, names[0].Addrs, 5)
-	require.NoError(t, names[0].Err)
+	require.ErrorContains(t, names[0].Err, "left out", "0.0.0.0 and 224.0.0.1")
+}
+
+// What DNS says never makes a table admit the host itself, its link or many
+// hosts at once, unless it is allowed to.
+func TestNamesBringNoSpecialAddress(t *testing.T) {
+	for a, what := range map[string]string{
+		"127.0.0.1": "a loopback address", "::1": "a loopback address", "::ffff:127.0.0.2": "a loopback address",
+		"169.254.1.1": "a link-local address", "fe80::1": "a link-local address", "169.254.169.254": "the metadata address of clouds",
+		"255.255.255.255": "the broadcast address", "224.0.0.1": "a multicast address", "ff02::1": "a multicast address", "0.0.0.0": "an unspecified address", "::": "an unspecified address",
+	} {
+		b := &book{addrs: map[string][]string{"gw.example.com": {a}}}
+		want := fmt.Sprintf("gw.example.com leads to %s, %s: left out, see AllowSpecial", addr(a).Unmap(), what)
+		p, turn := resolving(t, b, ResolveConfig{MaxAge: time.Hour})
+		require.False(t, reaches(p, a, 5060), a)
+		require.Empty(t, p.Status().Names[0].Addrs)
+		require.EqualError(t, p.Status().Names[0].Err, want)
+		require.Zero(t, p.Status().Names[0].ResolvedAt)
+		require.NoError(t, p.Status().LastError)
+
+		// Other addresses of the name match, and keep matching.
+		b.set("gw.example.com", a, "192.0.2.1")
+		for range 70 {
+			turn(2 * time.Minute)
+			require.True(t, reaches(p, "192.0.2.1", 5060))
+			require.False(t, reaches(p, a, 5060))
+		}
+		require.EqualError(t, p.Status().Names[0].Err, want)
+		require.NotZero(t, p.Status().Names[0].ResolvedAt)
+
+		allowed, _ := resolving(t, b, ResolveConfig{AllowSpecial: []netip.Prefix{netip.PrefixFrom(addr(a).Unmap(), addr(a).Unmap().BitLen())}})
+		require.True(t, reaches(allowed, a, 5060), a)
+		require.NoError(t, allowed.Status().Names[0].Err)
+	}
 }
 
 func TestLastGoodAnswerIsKeptUpToItsAge(t *testing.T) {
@@ -308,7 +342,7 @@ func TestAnswersOutliveFailedLoads(t *testing.T) {
 func TestMaxShrinkCountsRowsNotAddresses(t *testing.T) {
 	src, b := new(changing), &book{addrs: map[string][]string{"gw.example.com": {"192.0.2.1", "192.0.2.2", "192.0.2.3", "192.0.2.4"}}}
 	name := AddressRow{Group: 1, Host: "gw.example.com"}
-	src.set(append(hosts(3), name)...)
+	src.set(append(hostRows(3), name)...)
 	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	perm, err := Open(t.Context(), Config{Clock: func() time.Time { return now }, Partitions: []PartitionConfig{{
 		Sources: []AddressSource{src}, Resolve: &ResolveConfig{Resolver: b},
@@ -330,6 +364,24 @@ func TestMaxShrinkCountsRowsNotAddresses(t *testing.T) {
 	w.look(t.Context(), perm, cfg)
 	require.ErrorIs(t, p.Status().LastError, ErrShrunk)
 	require.ErrorContains(t, p.Status().LastError, "3 of 4")
+}
+
+// A name of whose addresses one is left out resolves: it does not wait behind
+// names that are owed an answer, as one that failed does.
+func TestALeftOutAddressIsNoFailure(t *testing.T) {
+	b := &book{addrs: map[string][]string{"gw.example.com": {"192.0.2.1", "127.0.0.1"}}}
+	now := time.Now()
+	n := newNames(ResolveConfig{Resolver: b}, func() time.Time { return now })
+	require.Equal(t, []netip.Addr{addr("192.0.2.1")}, n.addrs(t.Context(), "gw.example.com"))
+	b.set("gw.example.com", "192.0.2.2", "127.0.0.1")
+	now, n.owed = now.Add(2*time.Minute), true
+	require.Equal(t, []netip.Addr{addr("192.0.2.2")}, n.addrs(t.Context(), "gw.example.com"))
+	b.fail(errors.New("timeout"))
+	now = now.Add(2 * time.Minute)
+	require.Equal(t, []netip.Addr{addr("192.0.2.2")}, n.addrs(t.Context(), "gw.example.com"))
+	b.set("gw.example.com", "192.0.2.3")
+	now = now.Add(2 * time.Minute)
+	require.Equal(t, []netip.Addr{addr("192.0.2.2")}, n.addrs(t.Context(), "gw.example.com"), "it failed, and waits")
 }
 
 // A load that is cancelled says nothing about the names it was asking for.
@@ -372,6 +424,11 @@ func TestNamesThatMatchNothingAreWarnings(t *testing.T) {
 	require.Equal(t, []string{"address:id 3: host name gw.example.com matches queries for that name only, and no source: see Resolve (rows with names: 2)"}, warnings(nil))
 	b := &book{addrs: map[string][]string{"gw.example.com": {"192.0.2.1"}}}
 	require.Equal(t, []string{"host name none.example.com matches no address: none.example.com has no address"}, warnings(&ResolveConfig{Resolver: b}))
+	b = &book{addrs: map[string][]string{"gw.example.com": {"192.0.2.1", "127.0.0.1"}, "none.example.com": {"::1"}}}
+	require.Equal(t, []string{
+		"host name gw.example.com: gw.example.com leads to 127.0.0.1, a loopback address: left out, see AllowSpecial",
+		"host name none.example.com matches no address: none.example.com leads to ::1, a loopback address: left out, see AllowSpecial",
+	}, warnings(&ResolveConfig{Resolver: b}))
 }
 
 // Names are asked for as they are written: single labels and those of a hosts

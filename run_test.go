@@ -57,7 +57,7 @@ func host(addr string) AddressRow {
 	return AddressRow{Group: 1, Prefix: netip.PrefixFrom(a, a.BitLen())}
 }
 
-func hosts(n int) (rows []AddressRow) {
+func hostRows(n int) (rows []AddressRow) {
 	a := netip.MustParseAddr("192.0.2.0")
 	for range n {
 		rows = append(rows, host(a.String()))
@@ -129,7 +129,7 @@ func TestRunTakesWhatStands(t *testing.T) {
 		if reads++; reads == 0 {
 			return Rows(host("198.51.100.1"), host("198.51.100.2")).Rows(ctx)
 		}
-		return Rows(hosts(min(reads-1, full))...).Rows(ctx)
+		return Rows(hostRows(min(reads-1, full))...).Rows(ctx)
 	})))
 	w := &watch{part: p.p}
 	cfg := RunConfig{Interval: time.Hour, Timeout: time.Hour, Settle: 1}
@@ -146,15 +146,15 @@ func TestRunTakesWhatStands(t *testing.T) {
 
 func TestRunRefusesWhatHasShrunk(t *testing.T) {
 	src := new(changing)
-	src.set(hosts(10)...)
+	src.set(hostRows(10)...)
 	cfg := quick
 	cfg.MaxShrink = 0.5
 	p, told := running(t, cfg, src)
-	src.set(hosts(4)...)
+	src.set(hostRows(4)...)
 	eventually(t, func() bool { return errors.Is(p.Status().LastError, ErrShrunk) })
 	require.True(t, allowed(p, "192.0.2.9"))
 	require.Zero(t, told.Load())
-	src.set(hosts(5)...)
+	src.set(hostRows(5)...)
 	eventually(t, func() bool { return p.Status().Entries == 5 })
 	src.set()
 	eventually(t, func() bool { return errors.Is(p.Status().LastError, ErrShrunk) })
@@ -353,7 +353,7 @@ func TestAClockThatIsSetBackChangesNothingButTheAge(t *testing.T) {
 	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	perm, err := Open(t.Context(), Config{
 		Clock:      func() time.Time { return now },
-		Partitions: []PartitionConfig{{Sources: []AddressSource{Rows(hosts(1)...)}}},
+		Partitions: []PartitionConfig{{Sources: []AddressSource{Rows(hostRows(1)...)}}},
 	})
 	require.NoError(t, err)
 	now = now.Add(time.Hour)

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/sipacl/sipacl/internal/hosts"
 	"github.com/sipacl/sipacl/internal/room"
 	"github.com/sipacl/sipacl/internal/rowindex"
 	"github.com/sipacl/sipacl/internal/textset"
@@ -242,7 +243,7 @@ func (r *AddressRow) clean() error {
 		r.Origin.Line = 0
 	}
 	if r.Host != "" {
-		name, ok := hostName(r.Host)
+		name, ok := hosts.Name(r.Host)
 		if !ok {
 			return bad("host", r.Host, "want a host name")
 		}

@@ -12,6 +12,7 @@ import (
 	"github.com/emiago/sipgo/sip"
 
 	"github.com/sipacl/sipacl/internal/dial"
+	"github.com/sipacl/sipacl/internal/hosts"
 )
 
 // maxText is the longest text that rules are asked about, in bytes.
@@ -194,7 +195,7 @@ func strictHost(host string) bool {
 	if !labelBytes(host) {
 		return false
 	}
-	if !numericHost(host) {
+	if !hosts.Numeric(host) {
 		return true
 	}
 	_, err := netip.ParseAddr(host)
@@ -212,21 +213,6 @@ func labelBytes(s string) bool {
 		}
 	}
 	return s != ""
-}
-
-// numericHost reports whether a resolver may take host for an IPv4 address:
-// every label is a number, decimal, octal or hexadecimal.
-func numericHost(host string) bool {
-	for label := range strings.SplitSeq(host, ".") {
-		if len(label) > 1 && label[0] == '0' && label[1]|0x20 == 'x' {
-			if strings.Trim(label[2:], "0123456789abcdefABCDEF") != "" {
-				return false
-			}
-		} else if strings.Trim(label, "0123456789") != "" {
-			return false
-		}
-	}
-	return true
 }
 
 // strictParams reports whether header parameters are what they seem. sipgo

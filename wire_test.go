@@ -130,7 +130,7 @@ func (m *wireMessage) refusedByOriginals(t *testing.T, req *sip.Request) bool {
 // wireChecks are the checks of a proxy and registrar in front of the stacks.
 func wireChecks(t *testing.T) *Guard {
 	rules := must(NewRules(t.Context(), RulesConfig{FS: memFS{"permissions.deny": `"zzz-nobody" : ALL`}, Own: wireOwn}))
-	protector := must(NewProtector(ProtectConfig{Prefixes: []netip.Prefix{prefix("127.0.0.77/32")}, HostNames: PassHostNames}))
+	protector := must(NewProtector(ProtectConfig{Prefixes: []netip.Prefix{prefix("127.0.0.77/32")}, AllowSpecial: []netip.Prefix{prefix("127.0.0.0/8")}, HostNames: PassHostNames}))
 	return NewGuard(GuardConfig{Peers: func(Request) Decision { return Allowed("") }, Check: func(r Request) Decision {
 		if r.Method == sip.REGISTER {
 			return AllOf(rules.AllowRegister, protector.CheckRegister)(r)
