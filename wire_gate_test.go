@@ -2,7 +2,10 @@ package sipacl
 
 import (
 	"net"
+	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/emiago/sipgo/sip"
@@ -34,6 +37,24 @@ func malformedMessage(transport, rule string) string {
 	return strings.Replace(m, "CSeq:", illFormed[rule]+"CSeq:", 1)
 }
 
+// heardEvents are the events that a guard in service has told.
+type heardEvents struct {
+	mu   sync.Mutex
+	list []Event
+}
+
+func (h *heardEvents) add(e Event) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.list = append(h.list, e)
+}
+
+func (h *heardEvents) all() []Event {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return slices.Clone(h.list)
+}
+
 // What is malformed reaches no check, at any door and over any transport, and
 // the cause names the rule.
 func TestMalformedMessagesReachNoCheck(t *testing.T) {
@@ -45,19 +66,20 @@ func TestMalformedMessagesReachNoCheck(t *testing.T) {
 			case "Content-Length is not a number": // sipgo drops it without a word
 				continue
 			}
-			var heard []Event
-			asked := 0
-			yes := func(Request) Decision { asked++; return Allowed("") }
-			guard := NewGuard(GuardConfig{Check: yes, Observe: func(e Event) { heard = append(heard, e) }})
+			var heard heardEvents
+			var asked atomic.Int64
+			yes := func(Request) Decision { asked.Add(1); return Allowed("") }
+			guard := NewGuard(GuardConfig{Check: yes, Observe: heard.add})
 			p := serve(t, transport, gates{guard: guard.Wrap})
 			c := connect(t, transport, friend, p.addr)
 			c.send(malformedMessage(transport, rule))
 			require.Equal(t, "SIP/2.0 403 Forbidden", firstLine(c.answer(t)), rule)
-			require.Zero(t, asked, rule)
-			require.Len(t, heard, 1)
-			require.Equal(t, CauseWire, heard[0].Decision.Cause)
-			require.Equal(t, rule, heard[0].Decision.Info)
-			require.Equal(t, friend, heard[0].Decision.Source.Addr.String())
+			require.Zero(t, asked.Load(), rule)
+			all := heard.all()
+			require.Len(t, all, 1)
+			require.Equal(t, CauseWire, all[0].Decision.Cause)
+			require.Equal(t, rule, all[0].Decision.Info)
+			require.Equal(t, friend, all[0].Decision.Source.Addr.String())
 		}
 	})
 }
@@ -70,8 +92,8 @@ func TestMalformedDatagramsAreDropped(t *testing.T) {
 			continue // nothing is wrong with the bytes
 		}
 		for _, at := range []string{"filter", "packetconn"} {
-			var heard []Event
-			guard := NewGuard(GuardConfig{Peers: yes, Observe: func(e Event) { heard = append(heard, e) }})
+			var heard heardEvents
+			guard := NewGuard(GuardConfig{Peers: yes, Observe: heard.add})
 			g := gates{filter: guard.Filter()}
 			if at == "packetconn" {
 				g = gates{packetConn: guard.PacketConn}
@@ -81,9 +103,10 @@ func TestMalformedDatagramsAreDropped(t *testing.T) {
 			c.send(malformedMessage("udp", rule))
 			require.Equal(t, "SIP/2.0 200 OK", firstLine(c.ask(t, sipRequest("OPTIONS", "udp"))))
 			require.Len(t, p.seen, 1, rule)
-			require.False(t, heard[0].Decision.Allowed)
-			require.Equal(t, rule, heard[0].Decision.Info)
-			require.Equal(t, CauseWire, heard[0].Decision.Cause)
+			first := heard.all()[0].Decision
+			require.False(t, first.Allowed)
+			require.Equal(t, rule, first.Info)
+			require.Equal(t, CauseWire, first.Cause)
 		}
 	}
 }
