@@ -26,23 +26,33 @@ import (
 
 func main() {
 	var cfg config
-	protect := flag.String("protect", "192.0.2.0/24", "comma-separated `prefixes` that nobody registers")
+	prefixes(&cfg.protect, "protect", "192.0.2.0/24", "comma-separated `prefixes` that nobody registers")
+	prefixes(&cfg.special, "special", "", "comma-separated `prefixes` that may register though loopback or link-local, as 127.0.0.0/8")
 	flag.StringVar(&cfg.listen, "listen", "127.0.0.1:5060", "`address` to listen on, UDP and TCP")
 	flag.StringVar(&cfg.rules, "rules", ".", "`directory` with register.allow and register.deny; they may be missing")
 	flag.Parse()
 	cfg.log = slog.New(slog.NewTextHandler(os.Stdout, nil))
-	for text := range strings.SplitSeq(*protect, ",") {
-		prefix, err := netip.ParsePrefix(strings.TrimSpace(text))
-		if err != nil {
-			fmt.Fprintln(os.Stderr, "registrar:", err)
-			os.Exit(2)
-		}
-		cfg.protect = append(cfg.protect, prefix)
-	}
 	if err := run(cfg); err != nil {
 		fmt.Fprintln(os.Stderr, "registrar:", err)
 		os.Exit(1)
 	}
+}
+
+// prefixes defines a flag that is a list of prefixes.
+func prefixes(into *[]netip.Prefix, name, list, usage string) {
+	read := func(list string) error {
+		*into = nil
+		for text := range strings.FieldsFuncSeq(list, func(c rune) bool { return c == ',' || c == ' ' }) {
+			prefix, err := netip.ParsePrefix(text)
+			if err != nil {
+				return err
+			}
+			*into = append(*into, prefix)
+		}
+		return nil
+	}
+	flag.Func(name, usage+" (default \""+list+"\")", read)
+	_ = read(list) // a default is right
 }
 
 func run(cfg config) error {

@@ -21,6 +21,7 @@ type config struct {
 	listen  string // host:port; port 0 takes a free one
 	rules   string // directory
 	protect []netip.Prefix
+	special []netip.Prefix // loopback and the like that may register
 	log     *slog.Logger
 }
 
@@ -53,7 +54,7 @@ func start(ctx context.Context, cfg config) (r *registrar, err error) {
 	if r.rules, err = perm.Rules("register"); err != nil {
 		return nil, err
 	}
-	protector, err := sipacl.NewProtector(sipacl.ProtectConfig{Prefixes: cfg.protect})
+	protector, err := sipacl.NewProtector(sipacl.ProtectConfig{Prefixes: cfg.protect, AllowSpecial: cfg.special})
 	if err != nil {
 		return nil, err
 	}
