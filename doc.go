@@ -28,7 +28,7 @@
 //	srv.OnInvite(guard.Wrap(invite))
 //	srv.OnAck(guard.Wrap(ack))
 //	srv.OnNoRoute(guard.Wrap(other))
-//	go trunks.Run(ctx, sipacl.RunConfig{}) // a changed table is in service within 30 s
+//	go trunks.Run(ctx, sipacl.RunConfig{}) // a changed table is in service within 30 s, after errors 5 min
 //
 // # The questions
 //

@@ -242,7 +242,7 @@ func (g *Guard) pin(r *Request) {
 }
 
 func (g *Guard) observe(gate Gate, r *Request, d *Decision) {
-	if g.cfg.Observe != nil {
+	if g.cfg.Observe != nil && r.trace == nil { // an Explain is no traffic
 		g.cfg.Observe(Event{gate, *r, *d})
 	}
 }

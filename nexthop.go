@@ -67,7 +67,7 @@ func (rs *RuleSet) hop(d *Decision, what string, left texts, uri *sip.Uri) bool 
 	case len(rs.own) == 0:
 		return d.and(Decision{
 			Cause: CauseMalformed, Left: shorten(left.plain), Right: shorten(uri.String()),
-			Info: what + " leads elsewhere, for all that the rules were told (Own)",
+			Info: what + " leads elsewhere: RulesConfig.Own is empty, so nothing is this server's own",
 		})
 	}
 	role := requestURI

@@ -21,7 +21,8 @@ type PartitionConfig struct {
 }
 
 // Partition is a named address table in service: the handle that request
-// handlers keep. The zero Partition refuses everything.
+// handlers keep. Current, Status, Reload, Run and OnReload are those of [Part].
+// The zero Partition refuses everything.
 type Partition struct{ Part[Table] }
 
 // NewPartition loads one partition that stands alone, named "address:default".

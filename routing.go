@@ -23,6 +23,15 @@ const defaultRules = "permissions"
 
 // RulesConfig names one rule set, an allow and a deny file, and says how its
 // questions are answered.
+//
+// A line is a rule, "left : right"; "#" starts a comment. A side is ALL or a
+// list of POSIX extended expressions, with commas between them and quotes
+// around each that holds blanks, commas or colons, and EXCEPT before further ones
+// that do not match. The left one is asked about the caller's URI, the right one
+// about the destination, "sip:user@host":
+//
+//	# permissions.deny: nobody calls premium numbers, but those of the test line
+//	ALL : "^sip:\+1900" EXCEPT "^sip:\+19005550100@"
 type RulesConfig struct {
 	Name string // the basename; "" is "permissions"
 	FS   fs.FS  // where the files are
@@ -581,7 +590,8 @@ func (rs *RuleSet) from(req *sip.Request) (texts, bool) {
 }
 
 // Rules is a rule set in service: the handle that request handlers keep. The
-// zero Rules refuses everything.
+// zero Rules refuses everything. Current, Status, Reload, Run and OnReload are
+// those of [Part].
 type Rules struct{ Part[RuleSet] }
 
 // NewRules loads one rule set that stands alone. A mistake in a file is an

@@ -71,7 +71,11 @@ var (
 // the goroutine of its caller, until ctx ends; it returns ctx.Err(), or an
 // error at once if cfg makes no sense. What did not change is not exchanged,
 // and nobody is told. What cannot be read, has mistakes, keeps changing or
-// has shrunk leaves the generation in service, and shows in [Status].
+// has shrunk leaves the generation in service, and shows in [Status]. Each part
+// is exchanged by itself, unlike those of one Reload.
+//
+// After an error the pauses grow, up to MaxPause, ten Intervals unless set. What
+// was repaired is taken then, or at once by Trigger or Reload.
 func (p *Permissions) Run(ctx context.Context, cfg RunConfig) error {
 	watched, err := p.watched(&cfg)
 	if err != nil {

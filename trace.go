@@ -26,7 +26,8 @@ type Step struct {
 }
 
 // Explain asks check about r, and records every row and rule that is looked at
-// on the way, through [AllOf], [AnyOf], [ByMethod] and [Guard.Decide] too.
+// on the way, through [AllOf], [AnyOf], [ByMethod] and [Guard.Decide] too. The guard's observer
+// does not hear of it: nobody asked but you.
 func Explain(check Check, r Request) (t Trace) {
 	r.trace = &t
 	t.Decision = r.ask(check)
@@ -52,7 +53,8 @@ func (r *Request) ask(check Check) (d Decision) {
 	return d
 }
 
-// String gives the decision, then a line a step.
+// String gives the decision, then a line a step: "+" for a row or rule that
+// matched, whatever it says then, and "-" for one that did not.
 func (t Trace) String() string {
 	var b strings.Builder
 	b.WriteString(t.Decision.String())

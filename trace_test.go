@@ -1,6 +1,7 @@
 package sipacl
 
 import (
+	"net/netip"
 	"testing"
 	"testing/fstest"
 
@@ -123,4 +124,24 @@ func TestTracesArePrintable(t *testing.T) {
 	require.NotContains(t, text, "\x1b")
 	_, err := NewACLs(t.Context(), Rows(ACLRow{Name: "a\x1b[31m", Empty: true}))
 	require.ErrorContains(t, err, "control byte in the name of an ACL")
+}
+
+// An Explain is no traffic.
+func TestExplainIsNotObserved(t *testing.T) {
+	heard := 0
+	guard := NewGuard(GuardConfig{Check: func(Request) Decision { return Allowed("") }, Observe: func(Event) { heard++ }})
+	r := RequestOf(mustRequest("INVITE", ""), nil)
+	r.Source.Addr = netip.MustParseAddr("192.0.2.1")
+	Explain(guard.Decide, r)
+	require.Zero(t, heard)
+	guard.Decide(r)
+	require.Equal(t, 1, heard)
+}
+
+// The rule that RulesConfig shows says what it says.
+func TestTheRuleOfTheDocs(t *testing.T) {
+	rs := mustRules("", `ALL : "^sip:\+1900" EXCEPT "^sip:\+19005550100@"`).Current()
+	require.False(t, rs.AllowRouting("sip:a@b", "sip:+19001@h").Allowed)
+	require.True(t, rs.AllowRouting("sip:a@b", "sip:+19005550100@h").Allowed)
+	require.True(t, rs.AllowRouting("sip:a@b", "sip:+1800@h").Allowed)
 }

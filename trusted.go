@@ -277,7 +277,8 @@ func (r TrustedRow) String() string {
 }
 
 // Trusted is a trusted table in service: the handle that request handlers
-// keep. The zero Trusted refuses everything.
+// keep. Current, Status, Reload, Run and OnReload are those of [Part]. The zero
+// Trusted refuses everything.
 type Trusted struct{ Part[TrustedTable] }
 
 // NewTrusted loads a trusted table that stands alone. A bad row is an error
