@@ -53,15 +53,13 @@ func (o ownHosts) has(scheme, host string, port int) bool {
 // The methods below join their decisions to d, and report whether all are
 // allowed so far.
 
-const contactMaddr = "Contact maddr"
-
 // hop decides about another place that a request may be sent to, a Route or a
 // maddr. One of our own is no other place. One that is foreign is a destination
 // like the Request-URI; a rule set that was not told what is its own cannot
-// tell, and refuses.
-func (rs *RuleSet) hop(d *Decision, what string, left texts, uri *sip.Uri) bool {
+// tell, and refuses. That of a Contact is where whoever calls the user goes.
+func (rs *RuleSet) hop(d *Decision, what string, left texts, uri *sip.Uri, role uriRole) bool {
 	switch {
-	case what == contactMaddr: // whoever calls the user goes there
+	case role.contact():
 	case rs.own.has(uri.Scheme, uri.Host, uri.Port):
 		return true
 	case len(rs.own) == 0:
@@ -69,10 +67,6 @@ func (rs *RuleSet) hop(d *Decision, what string, left texts, uri *sip.Uri) bool 
 			Cause: CauseMalformed, Left: shorten(left.plain), Right: shorten(uri.String()),
 			Info: what + " leads elsewhere: RulesConfig.Own is empty, so nothing is this server's own",
 		})
-	}
-	role := requestURI
-	if what == contactMaddr {
-		role = branchURI
 	}
 	plain, ok := plainURI(uri, role)
 	if !ok {
@@ -104,7 +98,7 @@ func (rs *RuleSet) routeList(d *Decision, left texts, list string) bool {
 		if _, err := sip.ParseAddressValue(text, &u, nil); err != nil || !strictURI(&u) {
 			return d.and(wrongURI("Route", left.plain, text))
 		}
-		if !rs.hop(d, "Route", left, &u) || !rs.detour(d, "Route", left, &u) {
+		if !rs.hop(d, "Route", left, &u, requestURI) || !rs.detour(d, "Route", left, &u, requestURI) {
 			return false
 		}
 	}
@@ -113,12 +107,12 @@ func (rs *RuleSet) routeList(d *Decision, left texts, list string) bool {
 
 // detour decides about what else in a URI leads somewhere: its maddr, and the
 // Route that its headers ask for. The originals look at neither.
-func (rs *RuleSet) detour(d *Decision, what string, left texts, uri *sip.Uri) bool {
+func (rs *RuleSet) detour(d *Decision, what string, left texts, uri *sip.Uri, role uriRole) bool {
 	if rs.asSent {
 		return true
 	}
 	for _, p := range uri.UriParams {
-		if paramIs(p.K, "maddr") && !rs.maddr(d, what+" maddr", left, uri, hosts.Unescape(p.V)) {
+		if paramIs(p.K, "maddr") && !rs.maddr(d, what+" maddr", left, uri, role, hosts.Unescape(p.V)) {
 			return false
 		}
 	}
@@ -131,7 +125,7 @@ func (rs *RuleSet) detour(d *Decision, what string, left texts, uri *sip.Uri) bo
 }
 
 // maddr decides about a URI as one that leads to this host.
-func (rs *RuleSet) maddr(d *Decision, what string, left texts, uri *sip.Uri, host string) bool {
+func (rs *RuleSet) maddr(d *Decision, what string, left texts, uri *sip.Uri, role uriRole, host string) bool {
 	if strings.Contains(host, ":") && !strings.HasPrefix(host, "[") {
 		host = "[" + host + "]"
 	}
@@ -140,7 +134,12 @@ func (rs *RuleSet) maddr(d *Decision, what string, left texts, uri *sip.Uri, hos
 	if !strictURI(&there) {
 		return d.and(wrongURI(what, left.plain, host))
 	}
-	return rs.hop(d, what, left, &there)
+	if role.contact() {
+		role = contactURI // without the port
+	} else {
+		role = requestURI
+	}
+	return rs.hop(d, what, left, &there, role)
 }
 
 // paramIs compares the name of a parameter or header in a URI, however it is

@@ -604,7 +604,7 @@ func TestParametersHideNothing(t *testing.T) {
 		req := mustRequest("REGISTER", "Contact: "+contact)
 		require.False(t, p.CheckRegister(RequestOf(req, nil)).Allowed, contact)
 		if strings.Contains(contact, "<sip:b@") {
-			require.False(t, rs.checkRegister(req, branchURI).Allowed, contact)
+			require.False(t, rs.checkRegister(req, contactURI).Allowed, contact)
 		}
 	}
 	for _, contact := range []string{
@@ -613,6 +613,6 @@ func TestParametersHideNothing(t *testing.T) {
 	} {
 		req := mustRequest("REGISTER", "Contact: "+contact)
 		require.True(t, p.CheckRegister(RequestOf(req, nil)).Allowed, "%s: %v", contact, p.CheckRegister(RequestOf(req, nil)))
-		require.True(t, rs.checkRegister(req, branchURI).Allowed, contact)
+		require.True(t, rs.checkRegister(req, contactURI).Allowed, contact)
 	}
 }

@@ -10,7 +10,7 @@ import "github.com/emiago/sipgo/sip"
 // for the bindings and is allowed. So is the contact "*" alone, which removes
 // them; the caller has to see to its Expires: 0.
 func (rs *RuleSet) AllowRegister(to string, contacts ...string) Decision {
-	return rs.registerTexts(to, contacts, branchURI)
+	return rs.registerTexts(to, contacts, contactURI)
 }
 
 // AllowRegisterWithPort is AllowRegister with the port of a contact, if it has
@@ -86,7 +86,7 @@ func (rs *RuleSet) checkRegister(req *sip.Request, role uriRole) Decision {
 // AllowRegister answers allow_register: may the user in To register the
 // Contacts of r? All Contact header fields count, in long and compact form.
 // "Contact: *" is allowed alone and with Expires: 0 only. It is a [Check].
-func (r Rules) AllowRegister(req Request) Decision { return r.register(&req, branchURI) }
+func (r Rules) AllowRegister(req Request) Decision { return r.register(&req, contactURI) }
 
 // AllowRegisterWithPort answers allow_register_include_port; see
 // [RuleSet.AllowRegisterWithPort]. It is a [Check].

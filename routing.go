@@ -541,16 +541,20 @@ func (rs *RuleSet) target(what string, left texts, uri *sip.Uri, role uriRole) D
 	if !ok {
 		return wrongURI(what, left.plain, uri.String())
 	}
-	right := rs.texts(plain, lostParams(uri), role)
-	if right.odd && what != "Contact" {
+	return rs.destination(what, left, rs.texts(plain, lostParams(uri), role), uri, role)
+}
+
+// destination is target once the texts of the URI are known.
+func (rs *RuleSet) destination(what string, left, right texts, uri *sip.Uri, role uriRole) Decision {
+	if right.odd && !role.contact() {
 		return Decision{
-			Cause: CauseMalformed, Left: shorten(left.plain), Right: shorten(plain),
+			Cause: CauseMalformed, Left: shorten(left.plain), Right: shorten(right.plain),
 			Info: what + ": no two stacks read the same number",
 		}
 	}
 	d := rs.pair(left, right)
 	if d.Allowed {
-		rs.detour(&d, what, left, uri)
+		rs.detour(&d, what, left, uri, role)
 	}
 	return d
 }

@@ -75,7 +75,7 @@ func sent(method, fields string) func(*RuleSet) Decision {
 	return func(rs *RuleSet) Decision {
 		req := mustRequest(method, fields)
 		if method == "REGISTER" {
-			return rs.checkRegister(req, branchURI)
+			return rs.checkRegister(req, contactURI)
 		}
 		return rs.checkRouting(req, nil)
 	}
@@ -434,5 +434,5 @@ func TestTestDoesNotAllocate(t *testing.T) {
 	off, err := loadText("", "")
 	require.Empty(t, err)
 	req := mustRequest("REGISTER", "Contact: <sip:a@b>")
-	require.Zero(t, testing.AllocsPerRun(100, func() { off.checkRegister(req, branchURI); off.checkRouting(req, nil) }))
+	require.Zero(t, testing.AllocsPerRun(100, func() { off.checkRegister(req, contactURI); off.checkRouting(req, nil) }))
 }

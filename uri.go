@@ -112,8 +112,12 @@ type uriRole uint8
 const (
 	branchURI  uriRole = iota // without a user: "sip:host"
 	requestURI                // without a user: "sip:@host"
-	portURI                   // as branchURI, with the port if there is one
+	contactURI                // as branchURI; nothing is sent there now
+	portURI                   // as contactURI, with the port if there is one
 )
+
+// contact reports whether the URI is registered, and not sent to.
+func (r uriRole) contact() bool { return r == contactURI || r == portURI }
 
 func plainURI(uri *sip.Uri, role uriRole) (text string, ok bool) {
 	if !strictURI(uri) {
@@ -413,15 +417,7 @@ func (rs *RuleSet) leads(left texts, text string) Decision {
 	if !strictURI(&uri) {
 		return wrongURI("URI", left.plain, text)
 	}
-	right := rs.texts(text, "", branchURI)
-	if right.odd {
-		return Decision{Cause: CauseMalformed, Left: shorten(left.plain), Right: shorten(text), Info: "URI: no two stacks read the same number"}
-	}
-	d := rs.pair(left, right)
-	if d.Allowed {
-		rs.detour(&d, "URI", left, &uri)
-	}
-	return d
+	return rs.destination("URI", left, rs.texts(text, "", branchURI), &uri, branchURI)
 }
 
 // AllowURI decides whether a request from the From URI may lead to uri, a
