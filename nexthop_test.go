@@ -114,3 +114,13 @@ func TestDecisionRuleDialled(t *testing.T) {
 		require.Equal(t, c.want.String(), c.ask(rs).Cause.String(), c.id)
 	}
 }
+
+// An own host with a port is own on that port only.
+func TestOwnPortOfARoute(t *testing.T) {
+	rs := ownRules(t, `ALL : "@192\.0\.2\.1$"`, "192.0.2.1:5070")
+	for route, want := range map[string]Cause{
+		"<sip:192.0.2.1:5070;lr>": CauseDefault, "<sip:192.0.2.1:5071;lr>": CauseDenyRule, "<sip:192.0.2.1;lr>": CauseDenyRule,
+	} {
+		require.Equal(t, want.String(), rs.checkRouting(mustRequest("INVITE", "Route: "+route), nil).Cause.String(), route)
+	}
+}

@@ -616,3 +616,11 @@ func TestParametersHideNothing(t *testing.T) {
 		require.True(t, rs.checkRegister(req, contactURI).Allowed, contact)
 	}
 }
+
+// A partition that has nothing in service protects everything.
+func TestProtectorOfAPartitionThatDoesNotAnswer(t *testing.T) {
+	empty := Partition{Part[Table]{&part{perm: &Permissions{}}}}
+	p := must(NewProtector(ProtectConfig{Partition: empty, Groups: []GroupID{1}}))
+	require.Equal(t, CauseNotLoaded, p.CheckHost(t.Context(), "192.0.2.1").Cause)
+	require.Equal(t, CauseNotLoaded, p.CheckRegister(RequestOf(mustRequest("REGISTER", "Contact: <sip:a@192.0.2.1>"), nil)).Cause)
+}

@@ -79,3 +79,13 @@ func TestAllowRegisterWithPortSeesPorts(t *testing.T) {
 	require.Equal(t, CauseNoContact, rs.AllowRegister("sip:a@b").Cause)
 	require.Equal(t, CauseMalformed, rs.AllowRegister("").Cause)
 }
+
+// What has no pair to decide has a To that may be asked about all the same.
+func TestRegisterWithoutPairsLooksAtTo(t *testing.T) {
+	rs := mustRules("", `"zzz" : ALL`).Current()
+	long := "sip:" + strings.Repeat("a", maxText) + "@b"
+	require.Equal(t, CauseNoContact, rs.AllowRegister("sip:a@b").Cause)
+	require.Equal(t, CauseStar, rs.AllowRegister("sip:a@b", "*").Cause)
+	require.Equal(t, CauseMalformed, rs.AllowRegister(long).Cause)
+	require.Equal(t, CauseMalformed, rs.AllowRegister(long, "*").Cause)
+}
