@@ -185,6 +185,9 @@ func (d Decision) String() string {
 	}
 	b = append(b, d.Cause.String()...)
 	if d.Prefix.IsValid() {
+		if d.Allowed && d.Cause != CauseAddress && d.Cause != CausePermit {
+			b = append(b, ", let in by"...) // AllOf kept the row
+		}
 		b = append(b, ' ')
 		b = d.Prefix.AppendTo(b)
 	}

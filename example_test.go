@@ -192,7 +192,7 @@ func ExampleAllowed() {
 	closed = true
 	fmt.Println(check(received("203.0.113.9:5060")))
 	// Output:
-	// 203.0.113.9:5060 udp allowed: own check 203.0.113.0/24 group 200 "OfficeSubnet"
+	// 203.0.113.9:5060 udp allowed: own check, let in by 203.0.113.0/24 group 200 "OfficeSubnet"
 	// 203.0.113.9:5060 udp refused: own check "after hours"
 }
 

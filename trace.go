@@ -26,8 +26,8 @@ type Step struct {
 }
 
 // Explain asks check about r, and records every row and rule that is looked at
-// on the way, through [AllOf], [AnyOf], [ByMethod] and [Guard.Decide] too. The guard's observer
-// does not hear of it: nobody asked but you.
+// on the way, through [AllOf], [AnyOf], [ByMethod] and [Guard.Decide] too. The
+// guard's observer does not hear of it: nobody asked but you.
 func Explain(check Check, r Request) (t Trace) {
 	r.trace = &t
 	t.Decision = r.ask(check)

@@ -29,7 +29,7 @@ func ExampleRefused() {
 	sipacltest.Refused(t, check, abroad, sipacl.CauseDenyRule)
 	// Output:
 	// INVITE sip:+44123@example.com: want it refused: deny rule
-	// 203.0.113.9:5060 udp allowed: no rule matches 203.0.113.0/24 group 1 "sip:alice@example.com" -> "sip:+44123@example.com" "carrier"
+	// 203.0.113.9:5060 udp allowed: no rule matches, let in by 203.0.113.0/24 group 1 "sip:alice@example.com" -> "sip:+44123@example.com" "carrier"
 	//   + address:default group 1 203.0.113.0/24 port any proto any
 	//   - rules:permissions permissions.deny:1:1 ALL : "^sip:00[0-9]*@" ~ "sip:alice@example.com -> sip:+44123@example.com": right side does not match
 }
