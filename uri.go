@@ -12,6 +12,7 @@ import (
 	"github.com/emiago/sipgo/sip"
 
 	"github.com/sipacl/sipacl/internal/dial"
+	"github.com/sipacl/sipacl/internal/escape"
 	"github.com/sipacl/sipacl/internal/hosts"
 )
 
@@ -384,27 +385,14 @@ func appendNumber(b []byte, number string) []byte {
 // the same with and without (RFC 3261 section 19.1.4).
 func appendUnescaped(b []byte, s string) []byte {
 	for i := 0; i < len(s); i++ {
-		if s[i] == '%' && i+2 < len(s) {
-			hi, lo := unhex(s[i+1]), unhex(s[i+2])
-			if c := byte(hi<<4 | lo); hi >= 0 && lo >= 0 && unreserved(c) {
-				b = append(b, c)
-				i += 2
-				continue
-			}
+		if c, ok := escape.Octet(s[i:]); ok && unreserved(c) {
+			b = append(b, c)
+			i += 2
+			continue
 		}
 		b = append(b, s[i])
 	}
 	return b
-}
-
-func unhex(c byte) int {
-	switch {
-	case '0' <= c && c <= '9':
-		return int(c - '0')
-	case 'a' <= c|0x20 && c|0x20 <= 'f':
-		return int(c|0x20-'a') + 10
-	}
-	return -1
 }
 
 func unreserved(c byte) bool {

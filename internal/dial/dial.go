@@ -42,6 +42,8 @@ package dial
 import (
 	"bytes"
 	"strings"
+
+	"github.com/sipacl/sipacl/internal/escape"
 )
 
 // Max is how many further texts a URI may have. An honest one reaches five.
@@ -246,7 +248,7 @@ func appendDecoded(b []byte, s string) (decoded []byte, odd int) {
 	for i := 0; i < len(s); i++ {
 		c, escaped := s[i], false
 		if c == '%' {
-			if c, escaped = unescape(s[i:]); !escaped {
+			if c, escaped = escape.Octet(s[i:]); !escaped {
 				continue
 			}
 			i += len("%41") - 1
@@ -263,25 +265,6 @@ func appendDecoded(b []byte, s string) (decoded []byte, odd int) {
 		}
 	}
 	return b, odd
-}
-
-// unescape decodes the escape that s begins with, if it does.
-func unescape(s string) (c byte, ok bool) {
-	if len(s) < len("%41") {
-		return 0, false
-	}
-	hi, lo := unhex(s[1]), unhex(s[2])
-	return byte(hi<<4 | lo), hi >= 0 && lo >= 0
-}
-
-func unhex(c byte) int {
-	switch {
-	case '0' <= c && c <= '9':
-		return int(c - '0')
-	case 'a' <= c|0x20 && c|0x20 <= 'f':
-		return int(c|0x20-'a') + 10
-	}
-	return -1
 }
 
 // look tells the classes of a decoded name. An escape that stayed is a letter

@@ -3,6 +3,8 @@ package hosts
 import (
 	"net/netip"
 	"strings"
+
+	"github.com/sipacl/sipacl/internal/escape"
 )
 
 // Look says what a word in the middle of a text looks like.
@@ -80,7 +82,7 @@ func trimWord(s string) string {
 // isSix reports whether IPv6 may be read in s, with a port behind it or not.
 func isSix(s string) bool {
 	for i := range len(s) {
-		if c := s[i]; c != ':' && c != '.' && c|32 != 'x' && unhex(c) < 0 {
+		if c := s[i]; c != ':' && c != '.' && c|32 != 'x' && escape.Digit(c) < 0 {
 			return false
 		}
 	}
@@ -130,22 +132,12 @@ func Unescape(s string) string {
 	}
 	b := make([]byte, 0, len(s))
 	for i := 0; i < len(s); i++ {
-		if s[i] == '%' && i+2 < len(s) && unhex(s[i+1]) >= 0 && unhex(s[i+2]) >= 0 {
-			b = append(b, byte(unhex(s[i+1])<<4|unhex(s[i+2])))
+		if c, ok := escape.Octet(s[i:]); ok {
+			b = append(b, c)
 			i += 2
 			continue
 		}
 		b = append(b, s[i])
 	}
 	return string(b)
-}
-
-func unhex(c byte) int {
-	switch {
-	case isDigit(c):
-		return int(c - '0')
-	case 'a' <= c|32 && c|32 <= 'f':
-		return int(c|32-'a') + 10
-	}
-	return -1
 }

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/sipacl/sipacl/internal/escape"
 )
 
 // Numeric reports whether a resolver may take host for an IPv4 address: every
@@ -26,7 +28,7 @@ func isNumber(label string) bool {
 		label = label[2:]
 	}
 	for i := range len(label) {
-		if !isDigit(label[i]) && !(hex && unhex(label[i]) >= 0) {
+		if !isDigit(label[i]) && !(hex && escape.Digit(label[i]) >= 0) {
 			return false
 		}
 	}
